@@ -136,6 +136,7 @@ class RL(TrainingSection):
     rewards: dict[str, float] = Field(default_factory=lambda: {"accuracy": 1.0}, description="reward -> weight")
     algorithm: dict[str, Any] = Field(default_factory=lambda: {"name": "grpo"}, description="name and options")
     reward_deadline_s: Annotated[float, Field(gt=0)] = Field(10.0, description="seconds a reward may take per rollout")
+    probe_every: Annotated[int, Field(ge=0)] = Field(0, description="steps between looks at fixed held-out problems; 0: never")
     starve_limit: Positive = Field(10, description="steps without any signal before the run stops")
     mismatch_limit: Annotated[float, Field(gt=0)] = Field(0.01, description="largest sampler/learner KL, nats per token")
 
