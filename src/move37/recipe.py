@@ -42,7 +42,7 @@ class TaskSection(Section):
 class FamilyTask(TaskSection):
     """One of our own families, with difficulty knobs."""
 
-    family: str = Field(description="chain | product | countdown | word | equation | sequence")
+    family: str = Field(description="chain | product | countdown | word")
     knobs: dict[str, Any] = Field(default_factory=dict, description="difficulty knobs of the family")
     languages: dict[str, Share] = Field(default_factory=lambda: {"en": 1.0}, description="language -> share")
 
@@ -72,19 +72,22 @@ AnyTask = Union[FamilyTask, GymTask, FileTask]
 
 
 class Optimizer(Section):
-    """AdamW, a schedule and a clip by global norm."""
+    """What turns gradients into steps, a schedule and a clip by global norm. Moments are 0.9 and 0.95."""
 
+    kind: Literal["adamw", "muon"] = Field("adamw", description="muon: orthogonalised steps for the blocks' matrices, AdamW for the rest")
     lr: Annotated[float, Field(gt=0)] = Field(1e-4, description="peak learning rate")
     schedule: Literal["constant", "cosine", "linear"] = Field("constant", description="after the warm-up")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="updates of linear warm-up")
     final_share: Share = Field(0.0, description="share of lr left at the end of cosine and linear")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="decoupled; matrices only")
-    betas: tuple[Share, Share] = Field((0.9, 0.95), description="AdamW moments")
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="global gradient norm")
 
 
 class StageSection(Section):
-    init: str = Field("model", description="what to start from: `model` (the recipe's) or the name of an earlier stage")
+    """Base of all stages."""
+
+
+INIT = Field("model", description="what to start from: `model` (the recipe's) or the name of an earlier training stage")
 
 
 class TrainingSection(StageSection):
@@ -99,7 +102,7 @@ class Pretrain(TrainingSection):
 
     stage: Literal["pretrain"]
     steps: Positive = Field(description="optimizer updates")
-    tokens_per_step: Positive = Field(16384, description="document tokens per update")
+    documents_per_step: Positive = Field(128, description="documents per update")
     hidden: Positive = Field(128, description="width")
     layers: Positive = Field(6, description="decoder layers")
     heads: Positive = Field(4, description="attention heads")
@@ -107,17 +110,24 @@ class Pretrain(TrainingSection):
     ffn: Positive = Field(384, description="inner width of the MLP")
     context: Positive = Field(1024, description="longest sequence, in tokens")
     vocabulary: Positive = Field(1024, description="size of the BPE vocabulary trained for it")
-    documents: dict[str, Share] = Field(description="direct, worked, checked, corrected ... -> share; sums to 1")
-    template_share: Share = Field(0.3, description="share of documents in the layout of the R1-Zero template")
-    direct_noise: Share = Field(0.5, description="how often a hard direct answer is wrong, at most")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="autocast dtype of the forward pass")
+    documents: dict[str, Share] = Field(description="direct, worked, checked, corrected -> share, in ordinary layouts")
+    template_documents: dict[str, Share] = Field(description="the same in the layout of the R1-Zero template")
+    template_share: Share = Field(0.2, description="share of documents in that layout")
+    direct_right: Share = Field(0.9, description="how often a direct answer to the easiest problem is right")
+    slips: Share = Field(0.02, description="chance that one worked step goes wrong")
+    mixed: Share = Field(0.05, description="share whose solution is in another language than the question")
 
     @model_validator(mode="after")
     def _shapes(self) -> Pretrain:
         if self.hidden % self.heads or self.heads % self.kv_heads:
             raise ValueError(f"heads={self.heads} must divide hidden={self.hidden}, and kv_heads={self.kv_heads} divide heads")
-        if abs(sum(self.documents.values()) - 1) > 1e-6:
-            raise ValueError(f"documents must sum to 1, they sum to {sum(self.documents.values()):g}")
+        kinds = {"direct", "worked", "checked", "corrected"}
+        for key, shares in (("documents", self.documents), ("template_documents", self.template_documents)):
+            for kind in shares:
+                if kind not in kinds:
+                    raise ValueError(f"{key}.{kind} is no kind of document; {nearest(kind, kinds)}")
+            if abs(sum(shares.values()) - 1) > 1e-6:
+                raise ValueError(f"{key} must sum to 1, they sum to {sum(shares.values()):g}")
         return self
 
 
@@ -125,6 +135,7 @@ class RL(TrainingSection):
     """Reinforcement learning from verifiable rewards."""
 
     stage: Literal["rl"]
+    init: str = INIT
     tasks: list[str] | None = Field(None, description="task names; all where not given")
     steps: Positive = Field(description="rollout phases")
     prompts_per_step: Positive = Field(16, description="problems drawn per step")
@@ -183,6 +194,7 @@ class Evaluate(StageSection):
     """Held-out problems, sampled and greedy."""
 
     stage: Literal["evaluate"]
+    init: str = INIT
     tasks: list[str] | None = Field(None, description="task names; all where not given")
     problems: Positive = Field(30, description="held-out problems per task")
     samples: Positive = Field(16, description="responses per problem")
@@ -220,17 +232,22 @@ class Recipe(Section):
     def _names(self) -> Recipe:
         earlier: list[str] = ["model"]
         for name, stage in self.stages.items():
-            if stage.init not in earlier:
-                raise ValueError(f"stages.{name}.init={stage.init!r} is no earlier stage; {nearest(stage.init, earlier)}")
-            if stage.init == "model" and self.model is None and stage.stage != "pretrain":
-                raise ValueError(f"stages.{name} starts from `model`, but the recipe names no model; set `model: bundled` or init")
-            for task in getattr(stage, "tasks", None) or []:
-                if task not in self.tasks:
-                    raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")
-            if stage.stage != "pretrain" and not self.tasks:
+            if not self.tasks:
                 raise ValueError(f"stages.{name} needs problems, but the recipe has no `tasks`")
-            earlier.append(name)
+            if not isinstance(stage, Pretrain):
+                self._check_start(name, stage, earlier)
+            if isinstance(stage, TrainingSection):
+                earlier.append(name)
         return self
+
+    def _check_start(self, name: str, stage: RL | Evaluate, earlier: list[str]) -> None:
+        if stage.init not in earlier:
+            raise ValueError(f"stages.{name}.init={stage.init!r} is no earlier training stage; {nearest(stage.init, earlier)}")
+        if stage.init == "model" and self.model is None:
+            raise ValueError(f"stages.{name} starts from `model`, but the recipe names no model; set `model: bundled` or init")
+        for task in stage.tasks or []:
+            if task not in self.tasks:
+                raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")
 
     def to_yaml(self) -> str:
         """The resolved recipe: every field that applies, defaults included."""

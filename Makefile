@@ -1,0 +1,62 @@
+# make quickstart   installs into .venv and runs R1-Zero on the bundled base model
+# make test         installs and runs the tests
+# make lint         ruff alone
+#
+# Variables: PYTHON (3.11 or newer), VENV, PIP_FLAGS (passed to every pip install), TORCH_VERSION,
+# TORCH_INDEX (the --index-url PyTorch alone is installed from; README "Install" says which one gives the CPU build).
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+TORCH_VERSION ?= 2.13.0
+TORCH_INDEX ?=
+RECIPE ?= recipes/tiny/r1_zero.yaml
+
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-input $(PIP_FLAGS)
+TORCH_FROM = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+MADE = $(VENV)/.made
+INSTALLED = $(VENV)/.installed
+INSTALLED_TEST = $(VENV)/.installed-test
+
+.PHONY: quickstart install test lint clean
+
+quickstart: $(INSTALLED)
+	$(VENV)/bin/move37 run $(RECIPE) --new
+
+install: $(INSTALLED)
+
+test: $(INSTALLED_TEST) lint
+	$(VENV)/bin/python -m pytest -q
+
+lint: $(INSTALLED_TEST)
+	$(VENV)/bin/ruff check .
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Move37 needs Python 3.11 or newer as '$(PYTHON)'; name another one: make $(or $(MAKECMDGOALS),quickstart) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# PyTorch first, and by itself: the general wheel for Linux brings gigabytes of CUDA, which a machine without a GPU
+# has no use for. A build that is already there is kept.
+$(INSTALLED): $(MADE) pyproject.toml
+	@$(VENV)/bin/python -c 'import torch' 2>/dev/null || { \
+	  if command -v nvidia-smi >/dev/null 2>&1 || [ "$$(uname -s)" != Linux ]; then \
+	    echo "installing torch $(TORCH_VERSION)"; $(PIP) $(TORCH_FROM) "torch==$(TORCH_VERSION)"; \
+	  else \
+	    echo "no NVIDIA GPU: installing the CPU build of torch $(TORCH_VERSION)"; \
+	    $(PIP) $(TORCH_FROM) "torch==$(TORCH_VERSION)+cpu" 2>/dev/null || { \
+	      echo "no CPU build in the package index in use: installing the general one, which is large (README, Install)"; \
+	      $(PIP) $(TORCH_FROM) "torch==$(TORCH_VERSION)"; }; \
+	  fi; }
+	$(PIP) -e .
+	@touch $@
+
+$(INSTALLED_TEST): $(INSTALLED)
+	$(PIP) -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,345 @@
+"""The `move37` command. Thin: every command imports what it needs when it is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from move37.errors import Interrupted, Move37Error, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from move37.runs import Run
+
+
+class Commands(TyperGroup):
+    """One message on standard error and the right exit code for everything raised on purpose; no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Move37Error as error:
+            typer.echo(str(error) if isinstance(error, Interrupted) else f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the framed help costs a third of the time that --help takes
+    help="Turn a base language model into a reasoning model. One recipe file, every number on disk.",
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe file (YAML)")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="such as rl.steps=50")]
+RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory, such as runs/r1_zero")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from move37 import __version__
+
+        typer.echo(f"move37 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    ctx: typer.Context,
+    plain: Annotated[bool, typer.Option("--plain", help="lines without colour or frames, as when piped")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="show it")] = False,
+) -> None:
+    ctx.obj = {"plain": plain or not sys.stdout.isatty()}
+
+
+@app.command()
+def run(
+    ctx: typer.Context,
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is there")] = False,
+    new: Annotated[bool, typer.Option("--new", help="start another one beside it: name-2, name-3 ...")] = False,
+    force: Annotated[bool, typer.Option("--force", help="delete it and start again")] = False,
+    runs: Annotated[Path, typer.Option("--runs", help="directory of run directories")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check and show the recipe, run nothing")] = False,
+) -> None:
+    """Run a recipe: train, evaluate, and write the report."""
+    from move37 import recipe as recipes
+    from move37.runs import Run
+
+    chosen = [name for name, given in (("resume", resume), ("new", new), ("force", force)) if given]
+    if len(chosen) > 1:
+        raise UserError(f"--{' and --'.join(chosen)} exclude each other; choose one")
+    loaded = recipes.load(recipe, overrides or [])
+    if dry_run:
+        typer.echo(_sentences(loaded) + "\n" + loaded.to_yaml())
+        return
+    made = Run.create(runs, loaded, chosen[0] if chosen else None, source=recipe, overrides=overrides or [])  # type: ignore[arg-type]
+    with made:
+        try:
+            _run(made, ctx.obj["plain"])
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted: {made.path} keeps what was saved. {_go_on(recipe, overrides)}") from None
+        except Move37Error:
+            raise
+        except Exception:
+            _crash(made.path, f"what was saved is safe. {_go_on(recipe, overrides)}")
+
+
+def _run(made: Run, plain: bool) -> None:
+    from move37 import stages
+    from move37.report import page, summary
+    from move37.report.live import Live
+
+    with Live(title=made.recipe.name, console=_console(plain), plain=plain) as display:
+        try:
+            stages.run_recipe(made.recipe, made, display)
+        except Interrupted:
+            summary.write(made)
+            page.write(made)
+            raise
+    found = summary.write(made)
+    _comparison(_console(plain), found)
+    typer.echo(f"report: {page.write(made)}")
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    no_model: Annotated[bool, typer.Option("--no-model", help="tasks and template only; loads no weights")] = False,
+) -> None:
+    """Check a recipe: its keys, that gold answers score 1 and wrong ones 0, and the base model's pass@k."""
+    from move37 import recipe as recipes
+
+    loaded = recipes.load(recipe, overrides or [])
+    typer.echo(_sentences(loaded))
+    from move37 import stages
+
+    console = _console(ctx.obj["plain"])
+    records = stages.check_tasks(loaded, recipe.resolve().parent)
+    _table(console, "tasks", records)
+    failed = any(record.get("ok") is False for record in records)
+    if not no_model and loaded.model is not None:
+        records = stages.check_model(loaded, recipe.resolve().parent)
+        _table(console, "base model", records)
+        failed = failed or any(record.get("ok") is False for record in records)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("eval")
+def evaluate(
+    ctx: typer.Context,
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="a model directory, a run, or `bundled`")],
+    task: Annotated[list[str], typer.Option("--task", help="recipe, file, layout:file, family or reasoning-gym name")],
+    samples: Annotated[int | None, typer.Option("--samples", help="responses per problem [default: 16]")] = None,
+    problems: Annotated[int | None, typer.Option("--problems", help="problems per task [default: 30]")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="longest response")] = None,
+    template: Annotated[str | None, typer.Option("--template", help="r1_zero, chat or a file")] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="write the numbers to this file as well")] = None,
+) -> None:
+    """Measure a checkpoint: pass@1, pass@k, majority, extraction, truncation, with 95% intervals."""
+    from move37 import trial
+
+    settings = {"samples": samples, "problems": problems, "max_new_tokens": max_new_tokens, "template": template}
+    loaded = trial.build(trial.model_of(checkpoint), task, settings)
+    from move37 import stages
+    from move37.files import write_json
+    from move37.report.live import Live
+
+    plain = ctx.obj["plain"]
+    with Live(title=str(checkpoint), console=_console(plain, error=True), plain=plain) as display:
+        record = stages.evaluate_checkpoint(loaded, Path.cwd(), display)
+    _comparison(_console(plain), {"before": None, "after": record["overall"]})
+    for name, metrics in record["tasks"].items():
+        _comparison(_console(plain), {"before": None, "after": metrics}, name)
+    if out:
+        write_json(out, record)
+        typer.echo(f"numbers: {out}")
+
+
+@app.command()
+def samples(
+    ctx: typer.Context,
+    run: RunDirectory,
+    stage: Annotated[str | None, typer.Option("--stage", help="only this stage")] = None,
+    step: Annotated[int | None, typer.Option("--step", help="only this step; -1 is the last")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="only this task")] = None,
+    reward: Annotated[
+        str | None, typer.Option("--reward", help="LOW..HIGH, either may be left out: 0.5.. or ..0")
+    ] = None,
+    verdict: Annotated[str | None, typer.Option("--verdict", help="right, wrong or cannot_tell")] = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="how many to show")] = 5,
+) -> None:
+    """Read what the model wrote, by stage, step, task, reward and verdict."""
+    from itertools import islice
+
+    from move37.report.samples import Filter, select, show
+    from move37.runs import Run
+
+    low, high = _range(reward)
+    wanted = Filter(stage=stage, step=step, task=task, verdict=verdict, min_reward=low, max_reward=high)
+    console = _console(ctx.obj["plain"])
+    count = 0
+    for count, (where, row) in enumerate(islice(select(Run.open(run), wanted), n), 1):  # noqa: B007
+        show(console, where, row, ctx.obj["plain"])
+    if not count:
+        typer.echo("no response is like that")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run directories")],
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="draw the curves of these runs: .svg or .png")
+    ] = None,
+) -> None:
+    """Draw the report page anew; or, with --picture, the curves of one run or of several seeds."""
+    from move37.report import page, summary
+    from move37.report.picture import picture as draw
+    from move37.runs import Run
+
+    opened = [Run.open(path) for path in runs]
+    if picture:
+        typer.echo(f"picture: {draw(opened, picture)}")
+        return
+    for one in opened:
+        summary.write(one)
+        typer.echo(f"report: {page.write(one)}")
+
+
+@app.command("ls")
+def list_(
+    ctx: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="directory of run directories")] = Path("runs"),
+) -> None:
+    """List runs: how far each is, and pass@1 before and after."""
+    from move37.report.listing import rows
+    from move37.runs import list_runs
+
+    found = list_runs(directory)
+    if not found:
+        typer.echo(f"{directory}: no runs here")
+        return
+    _table(_console(ctx.obj["plain"]), "", rows(found))
+
+
+@app.command()
+def doctor(ctx: typer.Context) -> None:
+    """Say what this machine has, and what each missing piece would give."""
+    from rich.text import Text
+
+    from move37.doctor import examine
+
+    console = _console(ctx.obj["plain"])
+    colours = {"ok": "green", "missing": "dim", "warning": "yellow"}
+    for found in examine(Path.cwd()):
+        console.print(Text(f"{found.state:8}", style=colours[found.state]), Text(f"{found.what}: {found.told}"))
+
+
+# ------------------------------------------------------------------------------------------------------------- helpers
+
+
+def _console(plain: bool, error: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=error, no_color=plain or None, highlight=False, soft_wrap=plain)
+
+
+def _table(console: Console, title: str, records: list[dict[str, Any]]) -> None:
+    """Records as a table; its columns are the keys of the first ones, in order."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for key in keys:
+        table.add_column(Text(key), overflow="fold")
+    for record in records:
+        table.add_row(*(Text(_cell(record.get(key))) for key in keys))
+    if console.is_terminal:
+        console.print(table)
+    else:  # a pipe has no width: one line per record
+        if title:
+            console.print(Text(title))
+        for record in records:
+            console.print(Text("  ".join(f"{key} {_cell(value)}".strip() for key, value in record.items())))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _comparison(console: Console, found: dict[str, Any], title: str = "") -> None:
+    from move37.report.page import comparison
+
+    sides = ("before", "after") if found["before"] else ("after",)
+    rows = comparison(found["before"], found["after"])
+    if rows:
+        _table(console, title, [{"": row["label"], **{side: row[side] for side in sides}} for row in rows])
+
+
+def _sentences(recipe: Any) -> str:
+    """The derived sizes of every stage, for people."""
+    return "\n".join(
+        f"{name} ({stage.stage}): {stage.sentence()}" if stage.stage == "rl" else f"{name} ({stage.stage})"
+        for name, stage in recipe.stages.items()
+    )
+
+
+def _range(text: str | None) -> tuple[float, float]:
+    """`LOW..HIGH` with either left out; one number alone is both."""
+    if text is None:
+        return -float("inf"), float("inf")
+    low, separator, high = text.partition("..")
+    try:
+        first = float(low) if low else -float("inf")
+        return first, (float(high) if high else float("inf")) if separator else first
+    except ValueError:
+        raise UserError(f"--reward {text!r} must look like 0.5..1, 0.5.. or ..0") from None
+
+
+def _go_on(recipe: Path, overrides: list[str] | None) -> str:
+    return "Go on with: " + " ".join(["move37 run", str(recipe), *(overrides or []), "--resume"])
+
+
+def _crash(directory: Path, advice: str) -> None:
+    """An error of ours: the traceback goes to a file, the user gets one message."""
+    target = directory / "crash.txt"
+    text = traceback.format_exc()
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError:
+        target = Path(tempfile.gettempdir()) / f"move37-crash-{os.getpid()}.txt"
+        target.write_text(text, encoding="utf-8")
+    last = text.strip().splitlines()[-1]
+    typer.echo(f"error: Move37 itself failed ({last}); {advice}\nThe traceback is in {target}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the `move37` command."""
+    app()
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,106 @@
+"""Files that are whole or not there, and lines that are whole or dropped.
+
+Every write that can meet a full disk says which file it was, and leaves what was there before as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from move37.errors import RunError
+
+
+def write_atomic(path: Path, content: str | bytes | Callable[[Path], None]) -> Path:
+    """Write a whole file: to `<name>.tmp` beside it, synced, then renamed over it.
+
+    Args:
+        content: text (UTF-8), bytes, or a function that writes the path it is given.
+
+    Raises:
+        RunError: the disk is full or the place can not be written. The old file is intact, the temporary one is gone.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise _unwritable(path, problem) from problem
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """`write_atomic` of indented JSON."""
+    return write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises RunError, naming the file, where it is torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+        raise RunError(f"{path}: torn or edited, it is not JSON any more: {problem}") from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line and sync it; a line that does not fit on the disk is taken back.
+
+    Raises:
+        RunError: naming the file; its earlier lines are intact.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            data = line.encode("utf-8") + b"\n"
+            while data:
+                data = data[file.write(data) or 0 :]
+            os.fsync(file.fileno())
+        except OSError as problem:
+            file.truncate(size)
+            raise _unwritable(path, problem) from problem
+
+
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], str | None]:
+    """The objects of a JSONL file, and its last line where that is torn (a process was killed while writing it).
+
+    Raises:
+        RunError: a line before the last is no JSON: the file was damaged by something else.
+    """
+    rows: list[dict[str, Any]] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if number == len(lines):  # nothing follows a whole file's last newline
+            return rows, line.decode("utf-8", "replace") if line else None
+        try:
+            rows.append(json.loads(line))
+        except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+            if number == len(lines) - 1 and lines[-1] == b"":
+                return rows, line.decode("utf-8", "replace")
+            raise RunError(f"{path}: line {number} is damaged: {problem}") from None
+    return rows, None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unwritable(path: Path, problem: OSError) -> RunError:
+    return RunError(f"{path}: can not be written: {problem.strerror or problem}; what was there before is intact")

@@ -1,0 +1,1 @@
+"""The learner: weights, optimizer and one step. It executes a loss specification and knows no algorithm by name."""

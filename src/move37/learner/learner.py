@@ -1,0 +1,143 @@
+"""Weights, optimizer and one `step` for every stage that trains. Knows no algorithm by name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from move37.errors import NonFinite
+from move37.learner.batch import Example, MicroBatch, microbatch, split, totals
+from move37.learner.logprobs import pick_logprobs
+from move37.learner.loss import Totals, merge, policy_loss
+from move37.learner.optim import Optimizer, OptimizerSettings, learning_rate
+from move37.types import LossSpec
+
+Result = TypeVar("Result")
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+
+class Learner:
+    """Trains one model.
+
+    Args:
+        model: a `models.folder.Model`, its weights in float32 where they are trained.
+        settings: the recipe's `optimizer` section; `updates` in all, for the schedule.
+        tokens_per_microbatch: the memory knob. It never changes the gradient.
+        autocast: dtype of the forward pass; float32 switches autocast off.
+        wreck: where the batch of a non-finite update is left.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: OptimizerSettings,
+        updates: int,
+        tokens_per_microbatch: int,
+        autocast: torch.dtype,
+        wreck: Path,
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.updates = updates
+        self.budget = tokens_per_microbatch
+        self.autocast_dtype = autocast
+        self.wreck = wreck
+        self.optimizer = Optimizer(model, settings)
+        self.version = 0  # optimizer updates made
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.head.device
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        enabled = self.autocast_dtype is not torch.float32
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=enabled)
+
+    def step(self, examples: Sequence[Example], spec: LossSpec) -> dict[str, float]:
+        """One optimizer update on all of `examples`.
+
+        Normalisation uses counts over the whole update. When memory runs out the update starts again with half the
+        micro-batch.
+
+        Returns:
+            loss, grad_norm, lr, and the sums of `learner.loss.policy_loss` (tokens, clip_count, drift_sum, kl_sum ...) with
+            entropy_sum, in nats.
+
+        Raises:
+            NonFinite: loss or gradient is not finite; nothing was stepped and the batch is on disk.
+        """
+        counts = totals(examples)
+        assert counts.tokens > 0, "an update without a single token to learn from"
+        sums = self._with_less_memory(lambda: self._accumulate(examples, spec, counts))
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        if not (np.isfinite(sums["loss"]) and torch.isfinite(norm)):
+            self._abandon(examples, sums["loss"], float(norm))
+        rate = learning_rate(self.settings, self.version, self.updates)
+        self.optimizer.step(rate)
+        self.version += 1
+        return {**sums, "grad_norm": float(norm), "lr": rate}
+
+    @torch.no_grad()
+    def logprobs(self, examples: Sequence[Example], temperature: float) -> list[np.ndarray]:
+        """Log-probs of every target under the current weights, in the order of `examples`; [M] float32 each."""
+
+        def run() -> list[np.ndarray]:
+            found: dict[int, np.ndarray] = {}
+            for part in split(examples, self.budget):
+                micro = microbatch(examples, part).to(self.device)
+                values = self._forward(micro, temperature)[0].cpu().numpy()
+                ends = np.cumsum([examples[i].targets for i in part])[:-1]
+                found.update(zip(part, np.split(values, ends), strict=True))
+            return [found[i] for i in range(len(examples))]
+
+        return self._with_less_memory(run)
+
+    def _accumulate(self, examples: Sequence[Example], spec: LossSpec, counts: Totals) -> dict[str, float]:
+        """Gradients of the whole update, and its metrics."""
+        self.optimizer.zero_grad()
+        parts: list[dict[str, Tensor]] = []
+        for part in split(examples, self.budget):
+            micro = microbatch(examples, part).to(self.device)
+            logprobs, entropy = self._forward(micro, spec.temperature)
+            loss, metrics = policy_loss(logprobs, micro.streams, spec, counts)
+            loss.backward()
+            told = {"loss": loss.detach(), "entropy_sum": (entropy * (micro.streams.weight != 0)).sum()}
+            parts.append({**told, **metrics})
+        return merge(parts)
+
+    def _forward(self, micro: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
+        with self.autocast():
+            hidden = self.model.hidden(micro.packed)
+        return pick_logprobs(hidden.index_select(0, micro.source), self.model.head, micro.targets, temperature)
+
+    def _with_less_memory(self, work: Callable[[], Result]) -> Result:
+        """Do it; when memory runs out, again with half the tokens per micro-batch."""
+        while True:
+            try:
+                return work()
+            except OUT_OF_MEMORY:
+                if self.budget < 64:
+                    raise
+            self.optimizer.zero_grad()
+            self.budget //= 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _abandon(self, examples: Sequence[Example], loss: float, norm: float) -> None:
+        self.optimizer.zero_grad()
+        self.wreck.mkdir(parents=True, exist_ok=True)
+        path = self.wreck / f"non-finite-update-{self.version}.npz"
+        streams = ("tokens", "weight", "advantage", "old", "ref")
+        arrays = {f"{i}/{s}": getattr(e, s) for i, e in enumerate(examples) for s in streams if getattr(e, s) is not None}
+        np.savez_compressed(path, **arrays)
+        raise NonFinite(
+            f"update {self.version}: loss {loss:g}, gradient norm {norm:g}. Nothing was stepped; the batch is in {path}. "
+            "Usual causes: a learning rate that is too high, bfloat16 where float32 is needed, a broken checkpoint."
+        )
+

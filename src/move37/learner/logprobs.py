@@ -1,0 +1,63 @@
+"""Log-probs of given tokens without the [tokens, vocabulary] logits: chunk by chunk, computed again in the backward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LOGITS_AT_ONCE = 1 << 24  # numbers of one chunk: 64 MiB in float32
+
+
+class _Pick(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        logprobs = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        entropy = torch.empty_like(logprobs)
+        for part in _chunks(len(targets), head.shape[0]):
+            scores = _logsoftmax(hidden[part], head, temperature)
+            logprobs[part] = scores.gather(1, targets[part, None]).squeeze(1)
+            entropy[part] = -(scores.exp() * scores).sum(1)
+        ctx.save_for_backward(hidden, head, targets)
+        ctx.temperature = temperature
+        ctx.mark_non_differentiable(entropy)
+        return logprobs, entropy
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden, head, targets = ctx.saved_tensors
+        grad_hidden = torch.empty_like(hidden)
+        grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device)
+        for part in _chunks(len(targets), head.shape[0]):
+            slope = _logsoftmax(hidden[part], head, ctx.temperature).exp_().neg_()  # d logp / d logits = onehot - p
+            slope.scatter_add_(1, targets[part, None], torch.ones_like(slope[:, :1]))
+            slope *= (grad[part] / ctx.temperature)[:, None]
+            slope = slope.to(hidden.dtype)
+            grad_hidden[part] = slope @ head.to(hidden.dtype)
+            grad_head += slope.T @ hidden[part]
+        return grad_hidden, grad_head.to(head.dtype), None, None
+
+
+def _logsoftmax(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
+    """[m, D], [V, D] -> [m, V] float32."""
+    return torch.log_softmax((hidden @ head.to(hidden.dtype).T).float() / temperature, dim=-1)
+
+
+def _chunks(rows: int, vocabulary: int) -> list[slice]:
+    size = max(16, LOGITS_AT_ONCE // vocabulary)
+    return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]
+
+
+def pick_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Log-probs of `targets` and the entropy of each distribution, in nats.
+
+    Args:
+        hidden: [M, D] states the targets are predicted from. head: [V, D]. targets: [M] int64.
+        temperature: divides the logits, as in sampling.
+
+    Returns:
+        ([M] float32 with gradient to hidden and head, [M] float32 without gradient). Memory grows with M * D, not M * V.
+    """
+    with torch.autocast(device_type=hidden.device.type, enabled=False):
+        return _Pick.apply(hidden, head, targets, temperature)

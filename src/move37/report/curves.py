@@ -1,0 +1,117 @@
+"""Which curves a run's metrics give. The page and the picture draw the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from move37.report.charts import Curve, Panel
+from move37.report.live import finite
+
+Rows = Sequence[dict[str, Any]]
+KINDS = (("direct", "direct"), ("steps", "step by step"), ("checked", "with checking"))
+
+
+def curve(rows: Rows, key: str, label: str, dashed: bool = False, colour: int | None = None) -> Curve:
+    """One metric over steps; steps that lack it are left out."""
+    found = [(row["step"], row[key]) for row in rows if finite(row.get(key))]
+    return Curve(label, [s for s, _ in found], [v for _, v in found], dashed=dashed, colour=colour)
+
+
+def panels(metrics: Rows, probes: Rows) -> list[Panel]:
+    """Every chart of an RL stage that has something to show, in reading order."""
+    return [panel for panel in (*main(metrics, probes), *_tasks(metrics), *_health(metrics)) if not panel.empty]
+
+
+def main(metrics: Rows, probes: Rows) -> list[Panel]:
+    """The four that tell the story; the picture of the README shows these."""
+    return [
+        Panel(
+            "pass@1",
+            _some(
+                curve(metrics, "pass@1", "training problems"),
+                curve(probes, "pass@1", "held-out probe", dashed=True, colour=1),
+                *(curve(probes, key, f"held-out {key}", dashed=True, colour=2) for key in _majority(probes)),
+            ),
+            "share",
+            "Training problems are new at every step; the probe is the same held-out problems at every look.",
+        ),
+        Panel(
+            "response length, tokens",
+            _some(
+                curve(metrics, "length", "all"),
+                curve(metrics, "length/right", "right ones", colour=2),
+                curve(metrics, "length/wrong", "wrong ones", colour=1),
+                curve(probes, "length", "held-out probe", dashed=True, colour=5),
+            ),
+            caption="If right ones alone were long from the start, growth of the mean is worked answers displacing "
+            "direct ones; if right ones grow too, working itself gets longer.",
+        ),
+        Panel(
+            "how it answers",
+            _some(*(curve(metrics, f"style/{kind}", label, colour=i) for i, (kind, label) in enumerate(KINDS))),
+            "share",
+            "Direct: no worked equation. With checking: at least one reflective word beside at least one equation.",
+        ),
+        Panel(
+            "accuracy of each way",
+            _some(*(curve(metrics, f"accuracy/{kind}", label, colour=i) for i, (kind, label) in enumerate(KINDS))),
+            "share",
+            "Why the shares move: RL gives more of what is right more often.",
+        ),
+    ]
+
+
+def _majority(probes: Rows) -> list[str]:
+    return sorted({key for row in probes for key in row if key.startswith("cons@")})
+
+
+def tasks_of(metrics: Rows) -> list[str]:
+    keys = {key for row in metrics for key in row if key.startswith("task/")}
+    return sorted({key.removeprefix("task/").rpartition("/")[0] for key in keys})
+
+
+def _tasks(metrics: Rows) -> list[Panel]:
+    names = tasks_of(metrics)
+    kinds = (
+        ("pass@1", "pass@1 by task", "share", ""),
+        ("checked", "responses with checking, by task", "share", "Grows where checking pays, fades where it does not."),
+        ("length", "response length by task, tokens", "", ""),
+    )
+    out = [Panel("reflective words per response", _some(curve(metrics, "reflective", "reflective words")))]
+    for key, title, unit, caption in kinds:
+        curves = _some(*(curve(metrics, f"task/{name}/{key}", name, colour=i) for i, name in enumerate(names)))
+        out.append(Panel(title, [_dash(c, i) for i, c in enumerate(curves)], unit, caption))
+    return out
+
+
+def _dash(line: Curve, index: int) -> Curve:
+    """More tasks than colours: the second round is dashed."""
+    return Curve(line.label, line.x, line.y, dashed=index >= 6, colour=line.colour)
+
+
+def _health(metrics: Rows) -> list[Panel]:
+    single = (
+        ("reward", "reward"),
+        ("entropy", "entropy, nats per token"),
+        ("kl", "KL to the reference, nats per token"),
+        ("mismatch_kl", "sampler against learner, nats per token"),
+        ("grad_norm", "gradient norm before clipping"),
+        ("tokens_per_s", "sampled tokens per second"),
+    )
+    shares = (
+        ("signal", "groups with signal"),
+        ("truncated", "truncated"),
+        ("format", "form right"),
+        ("off_language", "thinks in another language"),
+        ("cannot_tell", "could not be graded"),
+    )
+    curves = _some(*(curve(metrics, key, label, colour=i) for i, (key, label) in enumerate(shares)))
+    return [
+        Panel("shares", curves, "share"),
+        *(Panel(title, _some(curve(metrics, key, title))) for key, title in single),
+    ]
+
+
+def _some(*curves: Curve) -> list[Curve]:
+    return [c for c in curves if c.x]

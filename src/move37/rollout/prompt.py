@@ -1,0 +1,60 @@
+"""Questions to prompt tokens: the R1-Zero template, a template file, or the model's own chat template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+from move37.errors import ModelError, RecipeError
+from move37.templates import R1_ZERO, THINK
+
+SLOT = "{question}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompter:
+    """Turns questions into token ids. `prefill` is what the prompt already says of the response, such as "<think>"."""
+
+    tokenizer: PreTrainedTokenizerFast
+    template: str | None  # text with a {question} slot; None: the tokenizer's chat template
+    prefill: str
+
+    @classmethod
+    def build(cls, tokenizer: PreTrainedTokenizerFast, template: str | None, base: Path) -> Prompter:
+        """Raises RecipeError for a template without slot, ModelError where a model has no chat template and no EOS."""
+        if tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no EOS token, so no response could ever end; set eos_token in tokenizer_config.json")
+        text: str | None = None
+        if template == "r1_zero":
+            text = R1_ZERO
+        elif template in (None, "chat"):
+            if not tokenizer.chat_template:
+                raise ModelError("the tokenizer has no chat template; name one in the recipe: `template: r1_zero` or a template file")
+        else:
+            text = _read(base / template)
+        prompter = cls(tokenizer, text, "")
+        tail = prompter.render("?")[-40:].rstrip()
+        return cls(tokenizer, text, THINK if tail.endswith(THINK) else "")
+
+    def render(self, question: str) -> str:
+        """The prompt as text."""
+        if self.template is not None:
+            return self.template.replace(SLOT, question)
+        message = [{"role": "user", "content": question}]
+        return self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+
+    def encode(self, question: str) -> list[int]:
+        """The prompt as token ids. A chat template brings its own special tokens; plain text gets the tokenizer's."""
+        return self.tokenizer.encode(self.render(question), add_special_tokens=self.template is not None)
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise RecipeError(f"template {path}: {problem.strerror}; use r1_zero, chat, or a file with a {SLOT} slot") from None
+    if SLOT not in text:
+        raise RecipeError(f"template {path} has no {SLOT} slot")
+    return text

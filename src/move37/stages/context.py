@@ -1,0 +1,118 @@
+"""What every stage is given: recipe, run, machine, tasks; and how it loads the model it starts from."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+import torch
+from torch import nn
+
+from move37 import machine
+from move37.errors import Interrupted, RecipeError
+from move37.models import folder
+from move37.recipe import RL, Evaluate, Hardware, Recipe
+from move37.report.live import Live
+from move37.rollout.prompt import Prompter
+from move37.rollout.sampler import Sampler
+from move37.runs import Run
+from move37.tasks.base import Task
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(slots=True, kw_only=True)
+class Device:
+    """Where tensors live and the dtype of forward passes."""
+
+    device: torch.device
+    autocast: torch.dtype
+
+    @classmethod
+    def choose(cls, hardware: Hardware) -> Device:
+        """Raises RecipeError where the recipe asks for a GPU that is not there."""
+        if hardware.device == "cuda" and not torch.cuda.is_available():
+            raise RecipeError("hardware.device=cuda, but PyTorch sees no GPU here; `move37 doctor` says why, or use auto or cpu")
+        name = hardware.device if hardware.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = hardware.dtype if hardware.dtype != "auto" else ("bfloat16" if name == "cuda" else "float32")
+        torch.set_num_threads(hardware.threads or machine.cores())
+        return cls(device=torch.device(name), autocast=DTYPES[wanted])
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """Shared by the stages of one run."""
+
+    recipe: Recipe
+    run: Run
+    display: Live
+    tasks: dict[str, Task]
+    device: Device
+    interrupt: Interrupt
+
+    def how_to_resume(self) -> str:
+        """The command that goes on with this run."""
+        file = self.run.lineage.get("recipe_file") or "RECIPE"
+        overrides = " ".join(self.run.lineage.get("overrides", []))
+        return " ".join(f"move37 run {file} {overrides} --runs {self.run.path.parent} --resume".split())
+
+    def chosen(self, names: list[str] | None) -> dict[str, Task]:
+        return {name: self.tasks[name] for name in names or self.tasks}
+
+    def source(self, section: RL | Evaluate) -> Path:
+        """The model directory a stage starts from."""
+        if section.init == "model":
+            assert self.recipe.model is not None
+            return folder.resolve(self.recipe.model, self.run.base)
+        return self.run.log(section.init).final
+
+    def load(self, section: RL | Evaluate) -> folder.Loaded:
+        """The model a stage starts from, in float32 master weights where it is trained on a CPU or in mixed precision."""
+        return folder.load(self.source(section), torch.float32, self.device.device)
+
+    def sampler(self, loaded: folder.Loaded) -> Sampler:
+        prompter = Prompter.build(loaded.tokenizer, self.recipe.template, self.run.base)
+        context = int(loaded.config["max_position_embeddings"])
+        return Sampler(loaded.model, prompter, context, self.device.autocast)
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """A reference policy: the same weights, never trained."""
+    reference = copy.deepcopy(model)
+    return reference.requires_grad_(False)
+
+
+class Interrupt:
+    """Ctrl-C (and SIGTERM) ask for an end at the next safe place; a second Ctrl-C ends at once.
+
+    Use as a context manager around a run; `check` raises at the safe place.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, signal.Handlers | None] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # signals belong to it; elsewhere nothing to catch
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            os._exit(130)
+        self.asked = True
+
+    def stop(self, where: str, how: str) -> None:
+        """Raise Interrupted, telling what is safe and how to go on."""
+        raise Interrupted(f"interrupted: {where} is saved. Go on with: {how}")

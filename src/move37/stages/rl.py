@@ -1,0 +1,199 @@
+"""`rl`: reinforcement learning from verifiable rewards. `RLTraining.step` is the whole of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from move37 import rewards
+from move37.checkpoint import cpu_copy
+from move37.errors import Mismatch, NoSignal
+from move37.learner.batch import Example
+from move37.learner.learner import Learner
+from move37.recipe import RL
+from move37.rewards.combine import GradeReport, grade
+from move37.rollout.draw import Sampling
+from move37.stages import watch
+from move37.stages.context import Context, frozen_copy
+from move37.stages.training import Training
+from move37.tasks.curriculum import Curriculum
+from move37.types import Credit, Group, Stop
+
+PROBE_PROBLEMS, PROBE_SAMPLES = 5, 4  # per task; the same ones at every look
+
+
+class RLTraining(Training):
+    """Draw problems, sample groups, grade, give credit, update; nothing else happens in between."""
+
+    section: RL
+
+    def __init__(self, context: Context, name: str, section: RL) -> None:
+        super().__init__(context, name, section, section.steps)
+        self.tasks = context.chosen(section.tasks)
+        self.algorithm = section.build_algorithm()
+        self.spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
+        self.loaded = context.load(section)
+        updates = section.steps * section.updates_per_step
+        self.learner = Learner(
+            self.loaded.model,
+            section.optimizer,
+            updates,
+            section.tokens_per_microbatch,
+            context.device.autocast,
+            self.log.path,
+        )
+        self.reference = frozen_copy(self.loaded.model) if self.spec.kl_coef > 0 else None
+        self.sampler = context.sampler(self.loaded)
+        self.sampling = Sampling(
+            temperature=section.temperature, max_new_tokens=section.max_new_tokens, stop=tuple(section.stop)
+        )
+        self.rewards = {rewards.resolve(key, context.run.base): weight for key, weight in section.rewards.items()}
+        self.curriculum = Curriculum(self.tasks, context.recipe.seed)
+        self.probe_problems = [p for t in self.tasks.values() for p in t.held_out_problems(PROBE_PROBLEMS)]
+        self.starved = 0
+
+    def step(self, number: int) -> dict[str, Any]:
+        clock = watch.Clock()
+        groups, reports, thrown = self._collect(number, clock)
+        self.curriculum.observe(groups)
+        credits = self.algorithm.credit(groups, self.section.max_new_tokens)
+        metrics = watch.rl_metrics(groups, credits, reports) | {"thrown_away": thrown}
+        self._check_signal(number, groups, credits)
+        with clock.time("learn"):
+            metrics |= self._learn(number, credits)
+        self.sampler.version = self.learner.version
+        self._refresh_reference(number)
+        self.log.rollouts(number, groups)
+        metrics |= clock.seconds()
+        metrics["tokens_per_s"] = metrics["tokens"] / clock.total()
+        if self.section.probe_every and (number % self.section.probe_every == 0 or number == self.steps):
+            metrics["seconds/probe"] = self.probe(number)
+        return metrics
+
+    def before(self) -> None:
+        if self.section.probe_every:
+            self.probe(0)
+
+    # ------------------------------------------------------------------------------------------------- its parts
+
+    def _collect(self, number: int, clock: watch.Clock) -> tuple[list[Group], list[GradeReport], float]:
+        """Sampled and graded groups; under dynamic sampling, groups that teach nothing are replaced, with a cap."""
+        wanted = self.section.prompts_per_step
+        kept: list[Group] = []
+        reports: list[GradeReport] = []
+        sampled = thrown = 0
+        rounds = 1 + (self.algorithm.refill_rounds if self.algorithm.dynamic_sampling else 0)
+        for attempt in range(rounds):
+            problems = self.curriculum.draw(number, wanted - len(kept))
+            with clock.time("sample"):
+                seed = watch.mix(self.context.recipe.seed, self.name, number, attempt)
+                groups = self.sampler.sample(problems, self.section.samples_per_prompt, self.sampling, seed)
+            with clock.time("grade"):
+                reports.append(self._grade(groups))
+            teaching = [g for g in groups if self.algorithm.teaches(g) or not self.algorithm.dynamic_sampling]
+            sampled += len(groups)
+            thrown += len(groups) - len(teaching)
+            kept += groups if attempt + 1 == rounds else teaching  # the last ones are kept for the record; credit masks them
+            if len(kept) >= wanted:
+                break
+        return kept, reports, thrown / sampled
+
+    def _grade(self, groups: list[Group]) -> GradeReport:
+        return grade(groups, self.rewards, self.tasks, self.section.reward_deadline_s)
+
+    def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
+        """The step's updates, each on its own random part of the rollouts."""
+        examples = [self._example(c) for c in credits if c.weight != 0]
+        if self.reference is not None:
+            self._add_reference(examples)
+        order = np.random.Generator(np.random.Philox(key=watch.mix(self.context.recipe.seed, "split", number)))
+        parts = np.array_split(order.permutation(len(examples)), self.section.updates_per_step)
+        told = []
+        for part in (p for p in parts if len(p)):
+            sums = self.learner.step([examples[i] for i in sorted(part)], self.spec)
+            if not told:
+                self._check_mismatch(number, sums)
+            told.append(sums)
+        return watch.update_metrics(told)
+
+    def _example(self, credit: Credit) -> Example:
+        rollout = credit.rollout
+        start = int(np.argmax(rollout.sampled))
+        sampled = rollout.sampled[start:]
+        return Example(
+            tokens=rollout.token_ids,
+            start=start,
+            weight=np.where(sampled, np.float32(credit.weight), np.float32(0)),
+            advantage=np.full(len(sampled), credit.advantage, np.float32),
+            old=rollout.logprobs[start:],
+        )
+
+    def _add_reference(self, examples: list[Example]) -> None:
+        """Log-probs under the reference policy, through the learner's own code."""
+        own = self.learner.model
+        self.learner.model = self.reference
+        try:
+            values = self.learner.logprobs(examples, self.section.temperature)
+        finally:
+            self.learner.model = own
+        for example, value in zip(examples, values, strict=True):
+            example.ref = value
+
+    def _refresh_reference(self, number: int) -> None:
+        every = self.algorithm.reference_every
+        if self.reference is not None and every and number % every == 0:
+            self.reference.load_state_dict(self.loaded.model.state_dict())
+
+    def probe(self, number: int) -> float:
+        """Look at the fixed held-out problems; returns the seconds it took. Never trains."""
+        started = time.perf_counter()
+        seed = watch.mix(self.context.recipe.seed, "probe", 0)  # the same streams each time: what differs is the policy
+        groups = self.sampler.sample(self.probe_problems, PROBE_SAMPLES, self.sampling, seed)
+        self._grade(groups)
+        self.log.probe(number, watch.probe_metrics(groups), groups)
+        return time.perf_counter() - started
+
+    # -------------------------------------------------------------------------------------------- what must not pass
+
+    def _check_mismatch(self, number: int, sums: dict[str, float]) -> None:
+        """Before the first update of a step sampler and learner hold the same weights: they must agree."""
+        gap = sums.get("drift_sum", 0.0) / max(1.0, sums["tokens"])
+        if gap > self.section.mismatch_limit:
+            raise Mismatch(
+                f"step {number}: sampler and learner differ by {gap:.2g} nats per token on the same weights (mismatch_limit="
+                f"{self.section.mismatch_limit:g}). The gradients would be wrong. A dtype too coarse (hardware.dtype=float32)?"
+            )
+
+    def _check_signal(self, number: int, groups: list[Group], credits: list[Credit]) -> None:
+        """Stop after `starve_limit` steps in a row in which nothing could be learned, naming likely causes."""
+        rollouts = [r for g in groups for r in g.rollouts]
+        teaching = any(c.advantage != 0 and c.weight != 0 for c in credits)
+        ended = any(r.stop is not Stop.LENGTH for r in rollouts)
+        self.starved = 0 if teaching and ended else self.starved + 1
+        if self.starved and self.starved == 1:
+            self.context.display.note(f"step {number}: " + watch.no_signal(rollouts))
+        if self.starved >= self.section.starve_limit:
+            raise NoSignal(f"{self.starved} steps in a row without signal. {watch.no_signal(rollouts)}")
+
+    # ------------------------------------------------------------------------------------------------- checkpoints
+
+    def score(self, metrics: dict[str, Any]) -> float | None:
+        return metrics["pass@1"]
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"curriculum": self.curriculum.state(), "starved": self.starved}
+
+    def restore_extra(self, state: dict[str, Any]) -> None:
+        self.curriculum.restore(state["curriculum"])
+        self.starved = state["starved"]
+        self.sampler.version = self.learner.version
+
+    def extra_trainer(self) -> dict[str, Any]:
+        return {} if self.reference is None else {"reference": cpu_copy(self.reference.state_dict())}
+
+    def restore_trainer(self, trainer: dict[str, Any]) -> None:
+        if self.reference is not None:
+            self.reference.load_state_dict({k: v.to(torch.float32) for k, v in trainer["reference"].items()})

@@ -1,0 +1,108 @@
+"""What a task is: problems by index, and how to grade an answer. The same object serves training and evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Literal
+
+from move37.errors import TaskError
+from move37.types import Problem, Score
+
+Split = Literal["train", "held_out"]
+ATTEMPTS = 10_000  # draws before a task is said to have no problem of a split
+
+
+def normalise(question: str) -> str:
+    """A question with every run of whitespace as one space; the split and the id are hashes of this."""
+    return " ".join(question.split())
+
+
+def split_of(question: str, held_out: float) -> Split:
+    """Which split a question belongs to: the first 8 bytes of its sha256, read as a share of 1, against `held_out`."""
+    digest = hashlib.sha256(normalise(question).encode()).digest()
+    return "held_out" if int.from_bytes(digest[:8], "big") < held_out * 2**64 else "train"
+
+
+def problem_id(task: str, question: str) -> str:
+    """16 hex digits, stable over runs and machines."""
+    return hashlib.sha256(f"{task}\n{normalise(question)}".encode()).hexdigest()[:16]
+
+
+def stream(*parts: object) -> int:
+    """A 63-bit number that depends on all parts: the seed of a random stream, the position of a draw."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class Task(ABC):
+    """Problems and their verifier.
+
+    Attributes:
+        name: as the recipe calls it.
+        weight: share of the draws, relative to the other tasks.
+        held_out: share of the problems, by hash, that training never draws.
+        size: number of training problems; None where they never end.
+        languages: language -> share, of the questions.
+        notes: what loading it found worth telling, one sentence each.
+    """
+
+    name: str
+    weight: float
+    held_out: float
+    size: int | None
+    languages: Mapping[str, float]
+    notes: list[str]
+
+    def __init__(self, name: str, *, weight: float = 1.0, held_out: float = 0.1, size: int | None = None) -> None:
+        self.name = name
+        self.weight = weight
+        self.held_out = held_out
+        self.size = size
+        self.languages = {"en": 1.0}
+        self.notes = []
+
+    @abstractmethod
+    def problem(self, index: int, split: Split) -> Problem:
+        """The problem at `index` (0, 1, ...) of a split; depends on the task's options, the split and the index alone.
+
+        Raises:
+            TaskError: the split is empty.
+        """
+
+    @abstractmethod
+    def verify(self, answer: str, problem: Problem) -> Score:
+        """1 right, 0 wrong, NaN (`Score.cannot_tell`) where it can not be decided."""
+
+    def gold_answers(self, problem: Problem) -> list[str]:
+        """Answers that must be graded right."""
+        return [problem.answer]
+
+    def wrong_answer(self, problem: Problem) -> str:
+        """An answer that must be graded wrong: the gold's last number one higher, or "not" before the gold."""
+        numbers = list(re.finditer(r"\d+", problem.answer))
+        if not numbers:
+            return f"not {problem.answer}"
+        last = numbers[-1]
+        return f"{problem.answer[: last.start()]}{int(last[0]) + 1}{problem.answer[last.end() :]}"
+
+    def held_out_problems(self, n: int) -> list[Problem]:
+        """The first `n` different held-out problems; fewer where a finite task has no more.
+
+        Raises:
+            TaskError: there is not one.
+        """
+        looks = 50 * n + 100 if self.size is None else self.held_out_size()
+        found: dict[str, Problem] = {}
+        for index in range(looks):
+            problem = self.problem(index, "held_out")
+            found.setdefault(problem.id, problem)
+            if len(found) == n:
+                break
+        return list(found.values())
+
+    def held_out_size(self) -> int:
+        """Number of held-out problems of a finite task."""
+        raise TaskError(f"task {self.name}: its problems never end")

@@ -1,0 +1,134 @@
+"""Known layouts of problem files: which columns hold what, and how answers are compared. One dict literal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from move37.rewards.verify import VERIFIERS
+from move37.types import Score
+
+Row = Mapping[str, Any]
+Verifier = Callable[[str, str], Score]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How to read a row. `question` and `answer` may assume that the `columns` are there and not empty."""
+
+    columns: tuple[str, ...]
+    question: Callable[[Row], str]
+    answer: Callable[[Row], str]
+    verify: Verifier
+    gaps: bool = False  # the public file has rows without an answer: they are left out and told, not an error
+
+
+def text_of(cell: Any) -> str:
+    """A cell as text: 145.0 is "145"; what is missing is empty."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() else repr(cell)
+    return str(cell).strip()
+
+
+def column(name: str) -> Callable[[Row], str]:
+    return lambda row: text_of(row[name])
+
+
+def plain(question: str, answer: str, verifier: str, gaps: bool = False) -> Layout:
+    """A question column and an answer column."""
+    verify = VERIFIERS[verifier]
+    return Layout(
+        columns=(question, answer), question=column(question), answer=column(answer), verify=verify, gaps=gaps
+    )
+
+
+def after_marks(row: Row) -> str:
+    """GSM8K writes the number after ####; nothing where the mark is missing."""
+    return text_of(row["answer"]).partition("####")[2].strip()
+
+
+def svamp_question(row: Row) -> str:
+    body = text_of(row["Body"])
+    return f"{body}{'' if body.endswith(('.', '?', '!')) else '.'} {text_of(row['Question'])}"
+
+
+def aqua_question(row: Row) -> str:
+    return "\n".join([text_of(row["question"]), *(text_of(option) for option in row["options"])])
+
+
+def people(answer: str, gold: str) -> Score:
+    """Knights and knaves: everybody named in the gold, each once, and nobody else. `parts` has the share told right.
+
+    Reads `X is a knight` or `X is a knave` in any order, numbered or not, with commas, line breaks or "and" between.
+    """
+    want = told(gold)
+    if not want:
+        return Score.cannot_tell(f"the gold {gold[:40]!r} says of nobody whether they are a knight or a knave")
+    have = told(answer)
+    if have is None:
+        return Score(
+            value=0.0, why="the answer is more than a list of `X is a knight` and `X is a knave`, or names one twice"
+        )
+    right = sum(have.get(name) == role for name, role in want.items())
+    share = {"told_right": right / len(want)}
+    if have == want:
+        return Score(value=1.0, parts=share)
+    return Score(
+        value=0.0, parts=share, why=f"{right} of {len(want)} told right, {len(have.keys() - want.keys())} others named"
+    )
+
+
+STATEMENT = re.compile(r"(\w+) is (?:a |an )?(knight|knave)\b", re.IGNORECASE)
+
+
+def told(text: str) -> dict[str, str] | None:
+    """Name -> role; None where somebody is named twice or anything but statements is said."""
+    roles: dict[str, str] = {}
+    for name, role in STATEMENT.findall(text):
+        if name.casefold() in roles:
+            return None
+        roles[name.casefold()] = role.casefold()
+    rest = re.sub(r"\(\d+\)|\d+[.)]|\band\b|[\s,;.*-]", "", STATEMENT.sub("", text))
+    return None if rest else roles
+
+
+LAYOUTS: dict[str, Layout] = {
+    "gsm8k": Layout(
+        columns=("question", "answer"), question=column("question"), answer=after_marks, verify=VERIFIERS["number"]
+    ),
+    "svamp": Layout(
+        columns=("Body", "Question", "Answer"),
+        question=svamp_question,
+        answer=column("Answer"),
+        verify=VERIFIERS["number"],
+    ),
+    "cmath": plain("question", "answer", "number"),
+    "aime24": plain("problem", "answer", "number"),
+    "amc23": plain("problem", "answer", "number"),
+    "aqua": Layout(
+        columns=("question", "options", "correct"),
+        question=aqua_question,
+        answer=column("correct"),
+        verify=VERIFIERS["choice"],
+    ),
+    "sat_math": Layout(
+        columns=("question", "options", "Answer"),
+        question=lambda row: f"{text_of(row['question'])}\n{text_of(row['options'])}",
+        answer=column("Answer"),
+        verify=VERIFIERS["choice"],
+    ),
+    "math500": plain("problem", "answer", "math"),
+    "math_train7474": plain("problem", "answer", "math", gaps=True),
+    "college_math": plain("question", "answer", "math"),
+    "olymmath": plain("problem", "answer", "math"),
+    "knights_knaves": Layout(
+        columns=("quiz", "solution_text_format"),
+        question=column("quiz"),
+        answer=column("solution_text_format"),
+        verify=people,
+    ),
+}

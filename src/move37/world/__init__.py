@@ -1,0 +1,1 @@
+"""The tiny world: what the bundled base model has read."""

@@ -1,0 +1,85 @@
+"""The knob budget: a stage shows at most 25 fields, and a new one is added on purpose."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from move37.recipe import STAGE_KINDS, TASK_KINDS, Hardware, Recipe
+
+BUDGET = 25
+TRAINING = {
+    *("init", "tokens_per_microbatch", "save_every", "keep_last"),
+    *("optimizer.lr", "optimizer.schedule", "optimizer.warmup_steps", "optimizer.final_share"),
+    *("optimizer.weight_decay", "optimizer.betas", "optimizer.clip_norm"),
+}
+TASK = {"weight", "held_out"}
+KNOBS = {
+    "pretrain": TRAINING
+    | {
+        *("steps", "documents_per_step", "hidden", "layers", "heads", "kv_heads", "ffn", "context", "vocabulary"),
+        *("documents", "template_documents", "template_share", "direct_right", "slips", "mixed"),
+    },
+    "rl": TRAINING
+    | {
+        *("tasks", "steps", "prompts_per_step", "samples_per_prompt", "updates_per_step", "max_new_tokens"),
+        *("temperature", "stop", "rewards", "algorithm", "reward_deadline_s", "probe_every", "starve_limit"),
+        "mismatch_limit",
+    },
+    "evaluate": {
+        *("init", "tasks", "problems", "samples", "max_new_tokens", "temperature", "top_p", "top_k", "min_p"),
+        *("stop", "greedy"),
+    },
+    "family": TASK | {"family", "knobs", "languages"},
+    "reasoning_gym": TASK | {"reasoning_gym", "config"},
+    "file": TASK | {"file", "layout", "question", "answer", "verifier", "held_out_file"},
+    "hardware": {"device", "threads", "dtype"},
+    "recipe": {"name", "seed", "model", "template", "tasks", "stages", "hardware"},
+}
+SCHEMAS = {**STAGE_KINDS, **TASK_KINDS, "hardware": Hardware}
+
+
+def _leaves(schema, prefix=""):
+    """Fields a user sees; nested sections count by their leaves, `stage` (the kind) is no knob, `algorithm` is one."""
+    out = set()
+    for name, field in schema.model_fields.items():
+        if name == "stage":
+            continue
+        inner = field.annotation
+        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
+        out |= _leaves(inner, f"{prefix}{name}.") if nested else {f"{prefix}{name}"}
+    return out
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_knobs_are_the_pinned_ones(name):
+    assert _leaves(SCHEMAS[name]) == KNOBS[name]
+
+
+def test_keys_of_a_recipe():
+    assert set(Recipe.model_fields) == KNOBS["recipe"]
+
+
+@pytest.mark.parametrize("name", sorted(STAGE_KINDS))
+def test_the_budget(name):
+    assert len(_leaves(STAGE_KINDS[name])) <= BUDGET
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_every_knob_is_described(name):
+    for field, info in SCHEMAS[name].model_fields.items():
+        nested = isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+        assert field == "stage" or nested or info.description, f"{name}.{field} has no description"
+
+
+def test_the_recipe_reference_is_current():
+    docs = Path(__file__).parents[2] / "docs"
+    spec = importlib.util.spec_from_file_location("make_recipe_reference", docs / "make_recipe_reference.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (docs / "recipe.md").read_text(encoding="utf-8") == script.reference(), (
+        "the schema has changed: run `python docs/make_recipe_reference.py`"
+    )

@@ -1,0 +1,242 @@
+"""Grading: weighted sums, what can not be graded, and user rewards that misbehave in their own process."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from move37.errors import RewardError
+from move37.rewards import REWARDS, Reward, resolve, scope
+from move37.rewards.combine import HANGS_LIMIT, grade
+from move37.rewards.worker import Worker
+from move37.types import Group, Problem, Rollout, Score, Stop, Verdict
+
+USER = """
+import os, sys, time
+from move37.rewards import scope
+from move37.types import Score
+
+def length(rollout, problem):
+    print("noise that must not reach the pipe")
+    return len(rollout.text) / 10
+
+@scope("answer")
+def sees(rollout, problem):
+    hidden = rollout.thinking is None
+    return Score(value=float(hidden and rollout.text == rollout.answer), parts={"n": 1}, why=problem.question)
+
+def odd(rollout, problem):
+    kind = rollout.sample
+    if kind == 1:
+        raise KeyError("oh")
+    if kind == 2:
+        return float("nan")
+    if kind == 3:
+        return None
+    if kind == 4:
+        os._exit(7)
+    if kind == 5:
+        time.sleep(60)
+    if kind == 6:
+        return Score.cannot_tell("no idea")
+    if kind == 7:
+        return float("inf")
+    return True
+
+def sleeps(rollout, problem):
+    time.sleep(60)
+
+def spins(rollout, problem):
+    while True:
+        pass
+
+def one_argument(rollout):
+    return 1.0
+"""
+
+
+class Equal:
+    """A task that knows."""
+
+    def verify(self, answer: str, problem: Problem) -> Score:
+        if answer == "?":
+            return Score.cannot_tell("no way to know")
+        if answer == "!":
+            raise ZeroDivisionError("broken")
+        half = Score(value=0.5, parts={"marks": 0.5}, why="half right")
+        return half if answer == "half" else Score(value=float(answer == problem.answer))
+
+
+TASKS = {"t": Equal()}
+ACCURACY, FORMAT = REWARDS["accuracy"], REWARDS["format"]
+
+
+def group(*answers: str, raw: bool = False) -> Group:
+    zeros = np.zeros(1, np.float32)
+    rollouts = [
+        Rollout(
+            problem="p", task="t", sample=k, token_ids=np.zeros(1, np.int32), sampled=np.ones(1, bool), logprobs=zeros,
+            sampling_logprobs=zeros, text=a if raw else f"<think>so</think><answer>{a}</answer>", stop=Stop.EOS,
+            version=0,
+        )
+        for k, a in enumerate(answers)
+    ]  # fmt: skip
+    return Group(problem=Problem(id="p", task="t", question="q", answer="5"), rollouts=rollouts)
+
+
+@pytest.fixture
+def user(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(USER)
+    return lambda name: resolve(f"mine.py:{name}", tmp_path / "recipe.yaml")
+
+
+def test_weighted_sum_and_verdicts():
+    one = group("5", "6")
+    one.rollouts.append(group("<answer>5</answer>", "5", raw=True).rollouts[0])
+    report = grade([one], {ACCURACY: 1.0, FORMAT: 0.25}, TASKS)
+    # right and well formed 1 + .25; wrong but well formed .25; right without thought 1
+    assert [r.reward for r in one.rollouts] == [1.25, 0.25, 1.0]
+    assert [r.verdict for r in one.rollouts] == [Verdict.RIGHT, Verdict.WRONG, Verdict.RIGHT]
+    assert (one.rollouts[0].thinking, one.rollouts[0].answer) == ("so", "5")
+    assert report.rollouts == 3 and report.ungraded == 0 and not report.reasons
+    assert set(report.seconds) == {"accuracy", "format"}
+
+
+def test_accuracy_and_format_are_always_scored():
+    one = group("5", "6")
+    grade([one], {FORMAT: 1.0}, TASKS)
+    assert [r.reward for r in one.rollouts] == [1.0, 1.0]
+    assert [r.scores["accuracy"].value for r in one.rollouts] == [1.0, 0.0]
+    assert one.rollouts[1].verdict is Verdict.WRONG
+
+
+def test_no_answer_is_wrong_and_partial_marks_earn_nothing():
+    one = group("half", "<think>so</think> 5")
+    one.rollouts[1] = group("<think>so</think> 5", raw=True).rollouts[0]
+    grade([one], {ACCURACY: 1.0}, TASKS)
+    assert [r.reward for r in one.rollouts] == [0.0, 0.0]
+    assert one.rollouts[0].scores["accuracy"].parts == {"marks": 0.5}
+    assert "missing" in one.rollouts[1].scores["accuracy"].why
+
+
+def test_what_can_not_be_told_gets_no_reward_and_is_counted():
+    one = group("5", "?", "!")
+    report = grade([one], {ACCURACY: 1.0, FORMAT: 1.0}, TASKS)
+    assert one.rollouts[0].reward == 2.0 and one.rollouts[0].error is None
+    assert [math.isnan(r.reward) for r in one.rollouts] == [False, True, True]
+    assert one.rollouts[1].verdict is Verdict.CANNOT_TELL and "no way to know" in one.rollouts[1].error
+    assert "ZeroDivisionError" in one.rollouts[2].error
+    assert report.reasons == {"accuracy_cannot_tell": 1, "accuracy_raised": 1} and report.ungraded == 2
+    assert len(one.graded) == 1
+
+
+def test_grading_again_forgets_the_first_time():
+    one = group("?")
+    grade([one], {ACCURACY: 1.0}, TASKS)
+    one.rollouts[0].text = "<think>so</think><answer>5</answer>"
+    grade([one], {ACCURACY: 1.0}, TASKS)
+    assert one.rollouts[0].reward == 1.0 and one.rollouts[0].error is None
+
+
+def test_user_reward_with_its_scope(user):
+    one = group("5", "6")
+    sees = user("sees")
+    assert sees.scope == "answer"
+    grade([one], {ACCURACY: 1.0, user("length"): 1.0, sees: 2.0}, TASKS)
+    # len("<think>so</think><answer>5</answer>") is 35
+    assert [r.reward for r in one.rollouts] == [1 + 3.5 + 2, 0 + 3.5 + 2]
+    assert one.rollouts[0].scores["sees"].why == "q" and one.rollouts[0].scores["sees"].parts == {"n": 1.0}
+
+
+def test_user_reward_that_misbehaves_is_data(user):
+    one = group(*["5"] * 9)
+    report = grade([one], {ACCURACY: 1.0, user("odd"): 1.0}, TASKS, deadline_s=0.5)
+    assert report.reasons == {"odd_raised": 1, "odd_nan": 3, "odd_died": 1, "odd_hung": 1, "odd_cannot_tell": 1}
+    assert [k for k, r in enumerate(one.rollouts) if r.graded] == [0, 8]
+    assert one.rollouts[0].reward == one.rollouts[8].reward == 2.0
+    for k, part in {1: "KeyError", 2: "nan", 3: "None", 4: "exit code 7", 5: "0.5 s", 6: "no idea", 7: "inf"}.items():
+        assert part in one.rollouts[k].error
+    assert all(r.verdict is Verdict.RIGHT for r in one.rollouts)  # accuracy is told apart
+
+
+def test_weight_zero_only_watches(user):
+    one = group("5", "5")
+    report = grade([one], {ACCURACY: 1.0, user("odd"): 0.0}, TASKS)
+    assert [r.reward for r in one.rollouts] == [1.0, 1.0] and one.rollouts[1].error is None
+    assert report.reasons == {"odd_raised": 1}
+
+
+@pytest.mark.parametrize("name", ["sleeps", "spins"])
+def test_hangs_are_limited_per_call(user, name):
+    one = group(*["5"] * 12)
+    report = grade([one], {user(name): 1.0}, TASKS, deadline_s=0.1)
+    assert report.reasons == {f"{name}_hung": 12} and report.ungraded == 12
+    assert "not tried" in one.rollouts[HANGS_LIMIT].error
+
+
+def test_in_process_reward_object():
+    """Rewards made in Python run in process; scope holds there too."""
+    seen = []
+
+    @scope("thinking")
+    def mine(rollout, problem):
+        seen.append((rollout.text, rollout.answer))
+        return 0.5
+
+    one = group("5")
+    grade([one], {Reward("mine", mine, "thinking"): 2.0}, TASKS)
+    assert one.rollouts[0].reward == 1.0 and seen == [("so", None)]
+
+
+def test_resolving(user, tmp_path):
+    assert resolve("accuracy", tmp_path) is REWARDS["accuracy"]
+    assert resolve("mine.py:length", tmp_path).source == f"{tmp_path}/mine.py:length"
+    for name, part in {
+        "acuracy": "did you mean 'accuracy'",
+        "mine.py:lenght": "did you mean 'length'",
+        "mien.py:length": "did you mean 'mine.py'",
+        "mine.py:one_argument": "(rollout, problem)",
+        "no_such_module:x": "No module named",
+        "os:getcwdd": "getcwd",
+        "mine.py:accuracy": "built-in",
+    }.items():
+        with pytest.raises(RewardError, match=part.replace("(", r"\(").replace(")", r"\)")):
+            resolve(name, tmp_path)
+    (tmp_path / "broken.py").write_text("1/0")
+    with pytest.raises(RewardError, match="ZeroDivisionError"):
+        resolve("broken.py:x", tmp_path)
+    with pytest.raises(RewardError, match="thinkin"):
+        scope("thinkin")
+
+
+def test_two_rewards_of_one_name(user, tmp_path):
+    (tmp_path / "other.py").write_text("def length(rollout, problem):\n    return 0.0\n")
+    with pytest.raises(RewardError, match="length"):
+        grade([group("5")], {user("length"): 1.0, resolve("other.py:length", tmp_path): 1.0}, TASKS)
+
+
+def test_a_worker_that_does_not_load(tmp_path):
+    path = tmp_path / "later.py"
+    path.write_text("def f(rollout, problem):\n    return 1.0\n")
+    reward = resolve("later.py:f", tmp_path)
+    path.unlink()
+    with pytest.raises(RewardError, match="does not exist"):
+        grade([group("5")], {reward: 1.0}, TASKS)
+
+
+def test_worker_dies_with_its_children(tmp_path):
+    (tmp_path / "forks.py").write_text(
+        "import subprocess, time\n"
+        "def f(rollout, problem):\n"
+        "    child = subprocess.Popen(['sleep', '300'])\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "    time.sleep(300)\n"
+    )
+    worker = Worker(f"{tmp_path}/forks.py:f")
+    [outcome] = worker.run([(1, 2)], 1.0)
+    assert outcome.kind == "hung"
+    pid = int((tmp_path / "pid").read_text())
+    status = Path(f"/proc/{pid}/stat")
+    assert not status.exists() or status.read_text().split()[2] == "Z" or os.getpgid(pid) == os.getpgid(0)

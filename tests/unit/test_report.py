@@ -1,0 +1,284 @@
+"""What is read out of a run directory: summary, page, picture, samples, transcripts, live display."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+import fabricate
+from move37.errors import UserError
+from move37.report import charts, curves, page, summary, transcripts
+from move37.report.listing import rows as listing
+from move37.report.live import Clock, Live, duration, sparkline
+from move37.report.picture import picture
+from move37.report.samples import Filter, select, show
+from move37.runs import Run
+from move37.types import Group, Problem
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return Run.open(fabricate.run(tmp_path_factory.mktemp("runs")))
+
+
+@pytest.fixture(scope="module")
+def html(finished):
+    return page.render(finished)
+
+
+def _unfinished(tmp_path, steps=2, **changes):
+    with Run.create(tmp_path, fabricate.recipe()) as run:
+        for step in range(1, steps + 1):
+            run.log("rl").record(step, fabricate.metrics(step) | changes)
+        return Run.open(run.path)
+
+
+# ------------------------------------------------------------------------------------------------------------- summary
+
+
+def test_a_summary_has_before_after_times_and_tokens(finished):
+    found = summary.write(finished)
+    assert found == json.loads((finished.path / "summary.json").read_text())
+    assert found["before"]["pass@1"]["value"] < 0.4 < 0.7 < found["after"]["pass@1"]["value"]
+    rl = found["stages"]["rl"]
+    assert (rl["steps"], rl["tokens"], rl["wall_s"]) == (40, 40 * 12000, 160.0)
+    assert rl["seconds"] == {"sample": 40.0, "grade": pytest.approx(4.0), "learn": pytest.approx(116.0)}
+    assert found["stages"]["before"]["wall_s"] == 9.0
+    assert set(found["tasks"]) == {"chain", "product"}
+    assert found["change"]["problems"] == 8 and found["change"]["pass@1"]["low"] > 0
+    assert found["warnings"] == []
+
+
+def test_a_run_that_has_just_begun_has_a_summary(tmp_path):
+    found = summary.build(_unfinished(tmp_path, steps=0))
+    assert found["before"] is None and found["after"] is None and found["stages"] == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"truncated": 0.4}, "limit"),
+        ({"no_eos": 0.9}, "EOS"),
+        ({"cannot_tell": 0.2}, "graded"),
+        ({"signal": 0.0}, "taught nothing"),
+        ({"mismatch_kl": 0.5}, "disagree"),
+    ],
+)
+def test_what_makes_numbers_doubtful_is_said(tmp_path, changes, word):
+    (sentence,) = summary.warnings(_unfinished(tmp_path, **changes))
+    assert word in sentence and sentence.startswith("rl: ")
+
+
+def test_a_problem_seen_in_training_is_said(tmp_path):
+    with Run.create(tmp_path, fabricate.recipe()) as run:
+        groups = [fabricate.group(i, 0.5) for i in range(4)]
+        run.log("after").evaluation({"overall": {}, "tasks": {}}, groups, [])
+        run.log("rl").rollouts(1, groups[:1])
+        run.log("rl").record(1, fabricate.metrics(1))
+    found = summary.build(Run.open(run.path))
+    assert found["held_out"] == {"evaluated": 4, "drawn_in_training": 1}
+    assert any("1 of 4 evaluated problems were drawn in training" in w for w in found["warnings"])
+
+
+# ---------------------------------------------------------------------------------------------------------------- page
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def _read(html):
+    reader = _Reader()
+    reader.feed(html)
+    return reader
+
+
+def test_the_page_is_one_file_without_script_or_links_outside(html):
+    reader = _read(html)
+    assert "script" not in reader.tags and "img" not in reader.tags and "link" not in reader.tags
+    assert all(link.startswith("#") for link in reader.links)
+    assert reader.tags.count("svg") >= 12
+
+
+def test_the_page_escapes_what_a_model_wrote(html):
+    assert fabricate.HOSTILE not in html
+    assert "&lt;script&gt;alert(" in html
+    assert fabricate.HOSTILE in "".join(_read(html).text)
+
+
+def test_the_page_tells_the_story(html):
+    text = " ".join("".join(_read(html).text).split())
+    for wanted in ("In 40 steps", "Before and after", "the same problems before and after", "By task", "product"):
+        assert wanted in text
+    assert "the first response that doubts itself and gets it right" in text
+
+
+def test_the_page_keeps_its_size(html):
+    assert len(html) < 1_000_000
+
+
+def test_the_page_works_at_any_moment_of_a_run(tmp_path):
+    text = "".join(_read(page.render(_unfinished(tmp_path / "a", steps=0))).text)
+    assert "no numbers yet" in text
+    text = "".join(_read(page.render(_unfinished(tmp_path / "b", steps=1))).text)
+    assert "held-out numbers are not there yet" in text
+
+
+def test_drawing_twice_gives_the_same_page(finished, html):
+    assert page.write(finished).read_text() == html
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+
+def test_curves_leave_out_what_is_not_a_number():
+    made = curves.curve([{"step": 1, "loss": None}, {"step": 2, "loss": 0.5}, {"step": 3}], "loss", "loss")
+    assert (list(made.x), list(made.y)) == ([2], [0.5])
+
+
+def test_inline_pictures_use_the_colours_of_the_page():
+    svg = charts.inline(charts.draw([charts.Panel("<b>", [charts.Curve("a & b", [1, 2], [0.1, 0.2])])]), 'say "x"')
+    root = ElementTree.fromstring(svg.replace("xlink:href", "href"))
+    assert root.attrib["aria-label"] == 'say "x"'
+    assert "var(--s0)" in svg and "var(--ink)" in svg
+    assert charts.PAGE.ink not in svg and charts.PAGE.series[0] not in svg
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_a_picture_of_one_run(finished, tmp_path, ending):
+    path = picture([finished], tmp_path / "deep" / f"curves.{ending}")
+    assert path.stat().st_size > 5000
+    if ending == "svg":
+        text = path.read_text()
+        assert "seed 0" in text and "var(" not in text
+
+
+def test_a_picture_of_seeds_shows_mean_and_range(finished, tmp_path):
+    other = tmp_path / "other"
+    with Run.create(other, fabricate.recipe(seed=1)) as run:
+        for step in range(1, 31):
+            run.log("rl").record(step, fabricate.metrics(step) | {"pass@1": 0.0})
+    path = picture([finished, Run.open(other / "made_up")], tmp_path / "curves.svg")
+    assert re.search(r"seeds 0, 1: lines are means", path.read_text())
+
+
+def test_pictures_refuse_what_they_can_not_show(finished, tmp_path):
+    with pytest.raises(UserError, match=r"\.svg or a \.png"):
+        picture([finished], tmp_path / "curves.pdf")
+    with pytest.raises(UserError, match="nothing to draw"):
+        picture([_unfinished(tmp_path, steps=0)], tmp_path / "curves.svg")
+
+
+# --------------------------------------------------------------------------------------------- samples, transcripts
+
+
+def test_samples_are_found_by_every_filter(finished):
+    rows = [row for _, row in select(finished, Filter(stage="rl", step=-1, task="chain", verdict="right"))]
+    assert rows and all(row["step"] == 40 and row["task"] == "chain" and row["verdict"] == "right" for row in rows)
+    assert all(row["reward"] <= 0 for _, row in select(finished, Filter(stage="rl", step=1, max_reward=0.0)))
+    assert next(select(finished, Filter(stage="after")))[0] == "after"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [
+        (Filter(stage="rll"), "'rl'"),
+        (Filter(task="chian"), "'chain'"),
+        (Filter(verdict="rigth"), "'right'"),
+        (Filter(stage="rl", step=99), "1 to 40"),
+    ],
+)
+def test_a_filter_that_fits_nothing_names_what_is_there(finished, wanted, hint):
+    with pytest.raises(UserError, match=hint):
+        next(select(finished, wanted))
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_samples_are_shown_as_they_are(finished, plain):
+    out = io.StringIO()
+    stage, row = next(select(finished, Filter(stage="rl")))
+    show(Console(file=out, width=300), stage, row | {"text": "[red]not markup[/red] [/]"}, plain)
+    assert "[red]not markup[/red] [/]" in out.getvalue() and fabricate.HOSTILE in out.getvalue()
+
+
+def test_transcripts_follow_their_rule(finished):
+    rose, worst = transcripts.over_training(finished.log("rl"))
+    assert [look.step for look in rose.looks] == [0, 20, 40]
+    gain = rose.looks[-1].right / rose.looks[-1].samples - rose.looks[0].right / rose.looks[0].samples
+    assert gain > 0
+    assert worst.looks[-1].right <= rose.looks[-1].right
+    assert rose.looks[0].text.startswith("<think>")
+
+
+def test_the_first_doubt_is_the_first(tmp_path):
+    problem = Problem(id="a", task="chain", question="?", answer="17")
+    with Run.create(tmp_path, fabricate.recipe()) as run:
+        log = run.log("rl")
+        calm = fabricate.rollout(problem, 0, "steps")
+        failed = fabricate.rollout(problem, 1, "checked", right=False)
+        doubt = fabricate.rollout(problem, 2, "checked")
+        log.rollouts(1, [Group(problem=problem, rollouts=[calm, failed])])
+        log.rollouts(2, [Group(problem=problem, rollouts=[calm, failed, doubt])])
+        assert transcripts.first_doubt(log).looks[0].step == 2
+        assert "Wait" in transcripts.first_doubt(log).looks[0].text
+
+
+def test_listing_says_how_far_a_run_is(finished, tmp_path):
+    (row,) = listing([finished.path])
+    assert row["at"] == "done" and row["pass@1 before"].endswith("%")
+    with Run.create(tmp_path, fabricate.recipe()) as run:
+        run.log("before").evaluation({"overall": {}}, [], [])
+        run.log("rl").record(3, {})
+    assert listing([run.path])[0]["at"] == "rl step 3"
+
+
+# ---------------------------------------------------------------------------------------------------------------- live
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_display_takes_any_metrics(terminal):
+    out = io.StringIO()
+    with Live("t", console=Console(file=out, width=100, force_terminal=terminal)) as live:
+        live.stage("base", "pretrain", 5, "five steps")
+        live.step({"step": 1, "loss": 3.2})
+        live.stage("rl", "rl", 40, "forty steps")
+        for step in range(1, 4):
+            live.step({"step": step, **fabricate.metrics(step)})
+        live.step({"step": 4, "pass@1": None, "length": float("nan")})
+        live.note("[/] a note with odd [markup]")
+    assert "[/] a note with odd [markup]" in out.getvalue()
+    assert "step 4/40" in out.getvalue()
+    if not terminal:
+        assert len(out.getvalue().splitlines()) == 8  # two stages, five steps, a note
+
+
+def test_time_left_follows_the_recent_pace():
+    clock = Clock(total=100)
+    clock.tick(1, now=0.0)
+    assert clock.left() == ""
+    clock.tick(11, now=20.0)  # two seconds a step, 89 steps to go
+    assert clock.left() == "2m 58s"
+
+
+def test_durations_and_sparklines():
+    assert [duration(s) for s in (0.4, 59.4, 185, 7620)] == ["0s", "59s", "3m 05s", "2h 07m"]
+    assert sparkline([0.0, 1.0]) == "▁█"
+    assert sparkline([2.0, 2.0, 2.0]) == "▁▁▁"
+    assert len(sparkline([float(i) for i in range(1000)])) == 24
