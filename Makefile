@@ -1,6 +1,7 @@
 # make quickstart   installs into .venv and runs R1-Zero on the bundled base model
 # make test         installs and runs the tests
 # make lint         ruff alone
+# make bundle       puts the model of runs/base (recipes/tiny/base.yaml) into the package
 #
 # Variables: PYTHON (3.11 or newer), VENV, PIP_FLAGS (passed to every pip install), TORCH_VERSION,
 # TORCH_INDEX (the --index-url PyTorch alone is installed from; README "Install" says which one gives the CPU build).
@@ -11,6 +12,7 @@ PIP_FLAGS ?=
 TORCH_VERSION ?= 2.13.0
 TORCH_INDEX ?=
 RECIPE ?= recipes/tiny/r1_zero.yaml
+RUN ?= runs/base
 
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-input $(PIP_FLAGS)
 TORCH_FROM = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
@@ -18,7 +20,7 @@ MADE = $(VENV)/.made
 INSTALLED = $(VENV)/.installed
 INSTALLED_TEST = $(VENV)/.installed-test
 
-.PHONY: quickstart install test lint clean
+.PHONY: quickstart install test lint bundle clean
 
 quickstart: $(INSTALLED)
 	$(VENV)/bin/move37 run $(RECIPE) --new
@@ -57,6 +59,10 @@ $(INSTALLED): $(MADE) pyproject.toml
 $(INSTALLED_TEST): $(INSTALLED)
 	$(PIP) -e '.[test]'
 	@touch $@
+
+# Takes the model of a finished `move37 run recipes/tiny/base.yaml` into the package.
+bundle: $(INSTALLED)
+	$(VENV)/bin/python tools/bundle.py $(RUN)
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -98,13 +98,17 @@ def verify(path: Path) -> None:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as problem:
-        raise CheckpointError(f"checkpoint {path}: manifest.json does not read ({problem}); it was not written to its end") from None
+        raise CheckpointError(
+            f"checkpoint {path}: manifest.json does not read ({problem}); it was not written to its end"
+        ) from None
     for name, (size, digest) in manifest.items():
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"checkpoint {path}: {name} is missing")
         if file.stat().st_size != size or _sha256(file) != digest:
-            raise CheckpointError(f"checkpoint {path}: {name} is torn ({file.stat().st_size} of {size} bytes, or changed)")
+            raise CheckpointError(
+                f"checkpoint {path}: {name} is torn ({file.stat().st_size} of {size} bytes, or changed)"
+            )
 
 
 def newest(directory: Path) -> tuple[Path | None, list[str]]:

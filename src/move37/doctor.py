@@ -23,7 +23,6 @@ CPU_FEATURES = {
 # extra, its packages, what it gives
 EXTRAS = (
     ("datasets", ("datasets",), "problem files saved by the Hugging Face datasets library"),
-    ("trackers", ("tensorboard", "wandb", "trackio"), "metrics in TensorBoard, Weights & Biases or trackio as well"),
     ("test", ("pytest", "hypothesis", "ruff"), "the tests and the linter of this repository"),
 )
 

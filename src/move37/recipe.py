@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -58,7 +59,9 @@ class FileTask(TaskSection):
     """Problems from a file or a `datasets` directory on disk."""
 
     file: str = Field(description="JSONL, JSON, Parquet, CSV or a datasets directory; relative to the recipe file")
-    layout: str | None = Field(None, description="a known layout (gsm8k, math500, ...); sets the columns and the verifier")
+    layout: str | None = Field(
+        None, description="a known layout (gsm8k, math500, ...); sets the columns and the verifier"
+    )
     question: str | None = Field(None, description="column of the question, where no layout is named")
     answer: str | None = Field(None, description="column of the gold answer")
     verifier: Literal["number", "choice", "text", "math"] | None = Field(None, description="how answers are compared")
@@ -74,7 +77,9 @@ AnyTask = Union[FamilyTask, GymTask, FileTask]
 class Optimizer(Section):
     """What turns gradients into steps, a schedule and a clip by global norm. Moments are 0.9 and 0.95."""
 
-    kind: Literal["adamw", "muon"] = Field("adamw", description="muon: orthogonalised steps for the blocks' matrices, AdamW for the rest")
+    kind: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: orthogonalised steps for the blocks' matrices, AdamW for the rest"
+    )
     lr: Annotated[float, Field(gt=0)] = Field(1e-4, description="peak learning rate")
     schedule: Literal["constant", "cosine", "linear"] = Field("constant", description="after the warm-up")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="updates of linear warm-up")
@@ -120,7 +125,9 @@ class Pretrain(TrainingSection):
     @model_validator(mode="after")
     def _shapes(self) -> Pretrain:
         if self.hidden % self.heads or self.heads % self.kv_heads:
-            raise ValueError(f"heads={self.heads} must divide hidden={self.hidden}, and kv_heads={self.kv_heads} divide heads")
+            raise ValueError(
+                f"heads={self.heads} must divide hidden={self.hidden}, and kv_heads={self.kv_heads} divide heads"
+            )
         kinds = {"direct", "worked", "checked", "corrected"}
         for key, shares in (("documents", self.documents), ("template_documents", self.template_documents)):
             for kind in shares:
@@ -147,9 +154,13 @@ class RL(TrainingSection):
     rewards: dict[str, float] = Field(default_factory=lambda: {"accuracy": 1.0}, description="reward -> weight")
     algorithm: dict[str, Any] = Field(default_factory=lambda: {"name": "grpo"}, description="name and options")
     reward_deadline_s: Annotated[float, Field(gt=0)] = Field(10.0, description="seconds a reward may take per rollout")
-    probe_every: Annotated[int, Field(ge=0)] = Field(0, description="steps between looks at fixed held-out problems; 0: never")
+    probe_every: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps between looks at fixed held-out problems; 0: never"
+    )
     starve_limit: Positive = Field(10, description="steps without any signal before the run stops")
-    mismatch_limit: Annotated[float, Field(gt=0)] = Field(0.01, description="largest sampler/learner KL, nats per token")
+    mismatch_limit: Annotated[float, Field(gt=0)] = Field(
+        0.01, description="largest sampler/learner KL, nats per token"
+    )
 
     @field_validator("algorithm", mode="before")
     @classmethod
@@ -170,9 +181,13 @@ class RL(TrainingSection):
     def _sizes(self) -> RL:
         total = self.prompts_per_step * self.samples_per_prompt
         if self.updates_per_step > total:
-            raise ValueError(f"updates_per_step={self.updates_per_step} is more than the {total} rollouts of a step; lower it")
+            raise ValueError(
+                f"updates_per_step={self.updates_per_step} is more than the {total} rollouts of a step; lower it"
+            )
         if self.samples_per_prompt == 1 and self.build_algorithm().needs_group:
-            raise ValueError(f"algorithm {self.algorithm['name']} compares samples of a group: set samples_per_prompt to 2 or more")
+            raise ValueError(
+                f"algorithm {self.algorithm['name']} compares samples of a group: set samples_per_prompt to 2 or more"
+            )
         return self
 
     def build_algorithm(self) -> Algorithm:
@@ -182,7 +197,11 @@ class RL(TrainingSection):
     def sentence(self) -> str:
         """The derived sizes, for people."""
         total = self.prompts_per_step * self.samples_per_prompt
-        updates = "one update" if self.updates_per_step == 1 else f"{self.updates_per_step} updates of about {total // self.updates_per_step}"
+        updates = (
+            "one update"
+            if self.updates_per_step == 1
+            else f"{self.updates_per_step} updates of about {total // self.updates_per_step}"
+        )
         return (
             f"{self.steps} steps; each samples {self.prompts_per_step} prompts x {self.samples_per_prompt} = {total} responses "
             f"of at most {self.max_new_tokens} tokens and makes {updates}, in micro-batches of at most "
@@ -214,7 +233,9 @@ AnyStage = Union[Pretrain, RL, Evaluate]
 class Hardware(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0 is every core this process may use")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on a CPU, bfloat16 on a GPU")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: float32 on a CPU, bfloat16 on a GPU"
+    )
 
 
 class Recipe(Section):
@@ -222,8 +243,12 @@ class Recipe(Section):
 
     name: str = Field(description="names the run directory")
     seed: int = Field(0, ge=0, description="every random stream derives from it")
-    model: str | None = Field(None, description="`bundled`, a Hugging Face model directory, or empty where a stage makes it")
-    template: str | None = Field(None, description="`r1_zero`, `chat`, or a file with a {question} slot; empty: the model's own")
+    model: str | None = Field(
+        None, description="`bundled`, a Hugging Face model directory, or empty where a stage makes it"
+    )
+    template: str | None = Field(
+        None, description="`r1_zero`, `chat`, or a file with a {question} slot; empty: the model's own"
+    )
     tasks: dict[str, AnyTask] = Field(default_factory=dict, description="name -> where the problems come from")
     stages: dict[str, AnyStage] = Field(description="name -> stage, run in this order")
     hardware: Hardware = Field(default_factory=Hardware)
@@ -242,9 +267,13 @@ class Recipe(Section):
 
     def _check_start(self, name: str, stage: RL | Evaluate, earlier: list[str]) -> None:
         if stage.init not in earlier:
-            raise ValueError(f"stages.{name}.init={stage.init!r} is no earlier training stage; {nearest(stage.init, earlier)}")
+            raise ValueError(
+                f"stages.{name}.init={stage.init!r} is no earlier training stage; {nearest(stage.init, earlier)}"
+            )
         if stage.init == "model" and self.model is None:
-            raise ValueError(f"stages.{name} starts from `model`, but the recipe names no model; set `model: bundled` or init")
+            raise ValueError(
+                f"stages.{name} starts from `model`, but the recipe names no model; set `model: bundled` or init"
+            )
         for task in stage.tasks or []:
             if task not in self.tasks:
                 raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")
@@ -266,7 +295,9 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     path = Path(path)
     if not path.is_file():
         near = sorted(str(p) for p in Path("recipes").rglob("*.yaml"))
-        raise RecipeError(f"{path}: no such recipe file; {nearest(str(path), near)}" if near else f"{path}: no such recipe file")
+        raise RecipeError(
+            f"{path}: no such recipe file; {nearest(str(path), near)}" if near else f"{path}: no such recipe file"
+        )
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
@@ -298,16 +329,16 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         parts = ["stages", *parts]
     elif parts[0] not in Recipe.model_fields:
         names = [*stages, *Recipe.model_fields]
-        raise RecipeError(f"override {override!r}: {parts[0]!r} is neither a stage nor a key of this recipe; {nearest(parts[0], names)}")
+        raise RecipeError(
+            f"override {override!r}: {parts[0]!r} is neither a stage nor a key of this recipe; {nearest(parts[0], names)}"
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as problem:
         raise RecipeError(f"override {override!r}: the value is not valid YAML: {problem}") from None
     if isinstance(value, str):  # YAML reads 1e-4 as text
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     node = raw
     for part in parts[:-1]:
         child = node.get(part)
@@ -327,7 +358,9 @@ def _check_kinds(raw: dict[str, Any], where: str) -> None:
     for name, task in (raw.get("tasks") or {}).items():
         kinds = [k for k in TASK_KINDS if isinstance(task, dict) and k in task]
         if len(kinds) != 1:
-            raise RecipeError(f"{where}: tasks.{name} needs exactly one of the keys {', '.join(TASK_KINDS)}; it has {kinds or task!r}")
+            raise RecipeError(
+                f"{where}: tasks.{name} needs exactly one of the keys {', '.join(TASK_KINDS)}; it has {kinds or task!r}"
+            )
         _known_keys(where, f"tasks.{name}", task, TASK_KINDS[kinds[0]])
     for name, stage in (raw.get("stages") or {}).items():
         kind = stage.get("stage") if isinstance(stage, dict) else None

@@ -12,9 +12,9 @@ from move37.recipe import STAGE_KINDS, TASK_KINDS, Hardware, Recipe
 
 BUDGET = 25
 TRAINING = {
-    *("init", "tokens_per_microbatch", "save_every", "keep_last"),
-    *("optimizer.lr", "optimizer.schedule", "optimizer.warmup_steps", "optimizer.final_share"),
-    *("optimizer.weight_decay", "optimizer.betas", "optimizer.clip_norm"),
+    *("tokens_per_microbatch", "save_every", "keep_last"),
+    *("optimizer.kind", "optimizer.lr", "optimizer.schedule", "optimizer.warmup_steps", "optimizer.final_share"),
+    *("optimizer.weight_decay", "optimizer.clip_norm"),
 }
 TASK = {"weight", "held_out"}
 KNOBS = {
@@ -25,7 +25,7 @@ KNOBS = {
     },
     "rl": TRAINING
     | {
-        *("tasks", "steps", "prompts_per_step", "samples_per_prompt", "updates_per_step", "max_new_tokens"),
+        *("init", "tasks", "steps", "prompts_per_step", "samples_per_prompt", "updates_per_step", "max_new_tokens"),
         *("temperature", "stop", "rewards", "algorithm", "reward_deadline_s", "probe_every", "starve_limit"),
         "mismatch_limit",
     },

@@ -173,7 +173,9 @@ class Decoder(nn.Module):
             q, k, v = block.project(x, cos, sin)
             keys[:, :, t] = k
             values[:, :, t] = v
-            grouped = q.view(-1, s.kv_heads, s.heads // s.kv_heads, s.head_width)  # groups as queries: no repeat of k, v
+            grouped = q.view(
+                -1, s.kv_heads, s.heads // s.kv_heads, s.head_width
+            )  # groups as queries: no repeat of k, v
             y = F.scaled_dot_product_attention(grouped, keys[:, :, : t + 1], values[:, :, : t + 1], attn_mask=mask)
             x = x + block.out(y.reshape(len(tokens), -1))
             x = x + block.mlp(x)

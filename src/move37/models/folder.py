@@ -5,6 +5,7 @@ The Llama / Qwen2 / Qwen3 family runs on the lean `Decoder`; everything else thr
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from importlib import resources
@@ -46,6 +47,21 @@ class Loaded:
     tokenizer: PreTrainedTokenizerFast
     config: dict[str, Any]
 
+    @property
+    def context(self) -> int:
+        """The longest sequence the model takes, in tokens."""
+        for key in ("max_position_embeddings", "n_positions", "max_sequence_length"):
+            if key in self.config:
+                return int(self.config[key])
+        raise ModelError("config.json does not say how long a sequence may be (max_position_embeddings); add it")
+
+    @property
+    def eos(self) -> frozenset[int]:
+        """Every token that ends a response: the tokenizer's EOS and those of config.json."""
+        more = self.config.get("eos_token_id")
+        ids = {self.tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])}
+        return frozenset(i for i in ids if i is not None)
+
 
 def bundled() -> Path:
     """The directory of the base model that ships with the package."""
@@ -64,10 +80,14 @@ def resolve(name: str, base: Path) -> Path:
         candidates = [Path(name).expanduser(), base / name]
         path = next((p for p in candidates if p.is_dir()), candidates[0])
     if not path.is_dir():
-        raise ModelError(f"model {name!r}: no such directory ({path}); give a Hugging Face model directory or `bundled`")
+        raise ModelError(
+            f"model {name!r}: no such directory ({path}); give a Hugging Face model directory or `bundled`"
+        )
     for wanted, what in (("config.json", "a model configuration"), ("tokenizer_config.json", "a tokenizer")):
         if not (path / wanted).is_file():
-            raise ModelError(f"model {path}: {wanted} is missing, so it has no {what.removeprefix('a ')}; save one there with save_pretrained")
+            raise ModelError(
+                f"model {path}: {wanted} is missing, so it has no {what.removeprefix('a ')}; save one there with save_pretrained"
+            )
     if not list(path.glob("*.safetensors")):
         partial = [p.name for p in path.iterdir() if p.suffix in {".incomplete", ".tmp", ".part"}]
         hint = f"; {partial[0]} looks like an interrupted download" if partial else ""
@@ -90,7 +110,9 @@ def load(path: Path, dtype: torch.dtype, device: torch.device) -> Loaded:
     try:
         model = HFModel.load(path, dtype) if shape is None else _load_decoder(path, shape)
     except (SafetensorError, KeyError, RuntimeError, OSError) as problem:
-        raise ModelError(f"model {path}: the weights do not load ({problem}); an interrupted copy? fetch them again") from None
+        raise ModelError(
+            f"model {path}: the weights do not load ({problem}); an interrupted copy? fetch them again"
+        ) from None
     return Loaded(model.to(device=device, dtype=dtype), tokenizer, config)
 
 
@@ -98,9 +120,16 @@ def read_shape(config: dict[str, Any]) -> Shape | None:
     """The lean decoder's shape, or None where the model computes something it does not."""
     family = config.get("model_type", "")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    plain = rope.get("rope_type", rope.get("type", "default")) == "default" and rope.get("partial_rotary_factor", 1.0) == 1.0
+    plain = (
+        rope.get("rope_type", rope.get("type", "default")) == "default"
+        and rope.get("partial_rotary_factor", 1.0) == 1.0
+    )
     windowed = config.get("use_sliding_window", False) or "sliding_attention" in (config.get("layer_types") or [])
-    odd = config.get("mlp_bias") or (family != "qwen2" and config.get("attention_bias")) or config.get("quantization_config")
+    odd = (
+        config.get("mlp_bias")
+        or (family != "qwen2" and config.get("attention_bias"))
+        or config.get("quantization_config")
+    )
     if family not in FAMILIES or not plain or windowed or odd or config.get("hidden_act", "silu") != "silu":
         return None
     heads = config["num_attention_heads"]
@@ -148,6 +177,15 @@ def new_config(shape: Shape, eos: int, pad: int) -> dict[str, Any]:
     }
 
 
+def fingerprint(path: Path) -> str:
+    """sha256 over the weights of a model directory, file by file in order of name."""
+    digest = hashlib.sha256()
+    for shard in sorted(path.glob("*.safetensors")):
+        with shard.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
 def save(loaded: Loaded, path: Path) -> None:
     """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` load. The caller makes it atomic."""
     path.mkdir(parents=True, exist_ok=True)
@@ -156,7 +194,9 @@ def save(loaded: Loaded, path: Path) -> None:
     else:
         save_file(export_weights(loaded.model), path / "model.safetensors", metadata={"format": "pt"})
         dtype = str(loaded.model.embedding.weight.dtype).removeprefix("torch.")
-        (path / "config.json").write_text(json.dumps({**loaded.config, "dtype": dtype}, indent=2) + "\n", encoding="utf-8")
+        (path / "config.json").write_text(
+            json.dumps({**loaded.config, "dtype": dtype}, indent=2) + "\n", encoding="utf-8"
+        )
     loaded.tokenizer.save_pretrained(path)
 
 

@@ -43,7 +43,9 @@ class HFModel(nn.Module):
             ours = model._body(input_ids=probe).last_hidden_state @ model.head.T
             gap = (ours - net(input_ids=probe).logits).abs().max().item()
         if gap > 1e-3 * max(1.0, ours.abs().max().item()):
-            raise ModelError(f"model {path}: its logits are not its output matrix times its hidden state (off by {gap:.3g}); not supported yet")
+            raise ModelError(
+                f"model {path}: its logits are not its output matrix times its hidden state (off by {gap:.3g}); not supported yet"
+            )
         return model
 
     @property

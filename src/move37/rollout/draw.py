@@ -61,7 +61,7 @@ def choose(logits: Tensor, uniform: np.ndarray, sampling: Sampling) -> tuple[Ten
         return tokens, logprobs, torch.zeros_like(logprobs)
     policy = torch.log_softmax(logits / sampling.temperature, -1)
     drawn = _truncate(policy, sampling) if sampling.truncated else policy
-    cumulative = drawn.double().exp().cumsum(-1)
+    cumulative = drawn.exp().cumsum(-1, dtype=torch.float64)
     threshold = torch.from_numpy(uniform).to(logits.device)[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, threshold, right=True).clamp(max=logits.shape[1] - 1)
     picked = policy.gather(1, tokens).squeeze(1)

@@ -25,13 +25,17 @@ class Prompter:
     def build(cls, tokenizer: PreTrainedTokenizerFast, template: str | None, base: Path) -> Prompter:
         """Raises RecipeError for a template without slot, ModelError where a model has no chat template and no EOS."""
         if tokenizer.eos_token_id is None:
-            raise ModelError("the tokenizer has no EOS token, so no response could ever end; set eos_token in tokenizer_config.json")
+            raise ModelError(
+                "the tokenizer has no EOS token, so no response could ever end; set eos_token in tokenizer_config.json"
+            )
         text: str | None = None
         if template == "r1_zero":
             text = R1_ZERO
         elif template in (None, "chat"):
             if not tokenizer.chat_template:
-                raise ModelError("the tokenizer has no chat template; name one in the recipe: `template: r1_zero` or a template file")
+                raise ModelError(
+                    "the tokenizer has no chat template; name one in the recipe: `template: r1_zero` or a template file"
+                )
         else:
             text = _read(base / template)
         prompter = cls(tokenizer, text, "")
@@ -54,7 +58,9 @@ def _read(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as problem:
-        raise RecipeError(f"template {path}: {problem.strerror}; use r1_zero, chat, or a file with a {SLOT} slot") from None
+        raise RecipeError(
+            f"template {path}: {problem.strerror}; use r1_zero, chat, or a file with a {SLOT} slot"
+        ) from None
     if SLOT not in text:
         raise RecipeError(f"template {path} has no {SLOT} slot")
     return text

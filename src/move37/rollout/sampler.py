@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
 
 from move37.errors import TaskError
+from move37.models.folder import Loaded
 from move37.rollout.draw import Sampling, choose, stream, uniforms
 from move37.rollout.prompt import Prompter
 from move37.types import Group, Problem, Rollout, Stop
@@ -39,14 +39,13 @@ class _Row:
 class Sampler:
     """Samples groups of responses from a model that a learner may be changing in place."""
 
-    def __init__(self, model: nn.Module, prompter: Prompter, context: int, autocast: torch.dtype) -> None:
-        self.model = model
+    def __init__(self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype) -> None:
+        self.model = loaded.model
         self.prompter = prompter
-        self.context = context  # longest sequence the model takes
+        self.context = loaded.context
+        self.eos = loaded.eos
         self.autocast_dtype = autocast
-        self.version = 0
-        tokenizer = prompter.tokenizer
-        self.eos = {tokenizer.eos_token_id}
+        self.version = 0  # updates the weights have seen; whoever trains them sets it
 
     @torch.no_grad()
     def sample(self, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int) -> list[Group]:
@@ -59,8 +58,8 @@ class Sampler:
         for problem, prompt in zip(problems, prompts, strict=True):
             if len(prompt) + sampling.max_new_tokens > self.context:
                 raise TaskError(
-                    f"task {problem.task}: a prompt of {len(prompt)} tokens and max_new_tokens={sampling.max_new_tokens} do not fit "
-                    f"the model's context of {self.context}; lower max_new_tokens or drop long problems"
+                    f"task {problem.task}: a prompt of {len(prompt)} tokens and max_new_tokens={sampling.max_new_tokens} do not "
+                    f"fit the model's context of {self.context}; lower max_new_tokens or drop long problems"
                 )
         groups = [Group(problem=p, rollouts=[]) for p in problems]
         per_pass = max(1, ROWS // n)

@@ -38,7 +38,9 @@ class Device:
     def choose(cls, hardware: Hardware) -> Device:
         """Raises RecipeError where the recipe asks for a GPU that is not there."""
         if hardware.device == "cuda" and not torch.cuda.is_available():
-            raise RecipeError("hardware.device=cuda, but PyTorch sees no GPU here; `move37 doctor` says why, or use auto or cpu")
+            raise RecipeError(
+                "hardware.device=cuda, but PyTorch sees no GPU here; `move37 doctor` says why, or use auto or cpu"
+            )
         name = hardware.device if hardware.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         wanted = hardware.dtype if hardware.dtype != "auto" else ("bfloat16" if name == "cuda" else "float32")
         torch.set_num_threads(hardware.threads or machine.cores())
@@ -78,8 +80,7 @@ class Context:
 
     def sampler(self, loaded: folder.Loaded) -> Sampler:
         prompter = Prompter.build(loaded.tokenizer, self.recipe.template, self.run.base)
-        context = int(loaded.config["max_position_embeddings"])
-        return Sampler(loaded.model, prompter, context, self.device.autocast)
+        return Sampler(loaded, prompter, self.device.autocast)
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

@@ -34,7 +34,9 @@ class Evaluation:
 
     def sentence(self) -> str:
         greedy = " and once greedily" if self.section.greedy else ""
-        return f"{len(self.problems)} held-out problems, {self.section.samples} samples each{greedy}, from {self.source}"
+        return (
+            f"{len(self.problems)} held-out problems, {self.section.samples} samples each{greedy}, from {self.source}"
+        )
 
     def run(self) -> None:
         started = time.perf_counter()
@@ -54,7 +56,9 @@ class Evaluation:
         self.log.evaluation(record, sampled, greedy)
         self.log.finish({"wall_s": seconds})
         value = record["overall"]["pass@1"]
-        self.context.display.note(f"{self.name}: pass@1 {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})")
+        self.context.display.note(
+            f"{self.name}: pass@1 {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+        )
 
     def _sampling(self, temperature: float) -> Sampling:
         s = self.section

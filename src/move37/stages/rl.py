@@ -74,6 +74,7 @@ class RLTraining(Training):
         return metrics
 
     def before(self) -> None:
+        super().before()
         if self.section.probe_every:
             self.probe(0)
 
@@ -96,7 +97,9 @@ class RLTraining(Training):
             teaching = [g for g in groups if self.algorithm.teaches(g) or not self.algorithm.dynamic_sampling]
             sampled += len(groups)
             thrown += len(groups) - len(teaching)
-            kept += groups if attempt + 1 == rounds else teaching  # the last ones are kept for the record; credit masks them
+            kept += (
+                groups if attempt + 1 == rounds else teaching
+            )  # the last ones are kept for the record; credit masks them
             if len(kept) >= wanted:
                 break
         return kept, reports, thrown / sampled

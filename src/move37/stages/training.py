@@ -43,6 +43,7 @@ class Training(ABC):
 
     def restore_extra(self, state: dict[str, Any]) -> None:
         """The inverse of `extra_state`."""
+        assert not state
 
     def extra_trainer(self) -> dict[str, Any]:
         """Tensors beside the optimizer's, such as a reference policy's."""
@@ -50,19 +51,20 @@ class Training(ABC):
 
     def restore_trainer(self, trainer: dict[str, Any]) -> None:
         """The inverse of `extra_trainer`."""
+        assert not trainer
 
     def score(self, metrics: dict[str, Any]) -> float | None:
         """What "best checkpoint" means; None: there is no such thing."""
         return None
 
     def before(self) -> None:
-        """Called once before the first step of a stage that starts from nothing."""
+        """Called once before the first step of a stage that starts from nothing; forgets what an earlier try left."""
+        self.log.truncate_after(0)
 
     def run(self) -> None:
         """All steps that are left, then the final model."""
         done = self._resume()
         if done == 0:
-            self.log.truncate_after(0)
             self.before()
         for number in range(done + 1, self.steps + 1):
             started = time.perf_counter()

@@ -161,8 +161,15 @@ def no_signal(rollouts: Sequence[Rollout]) -> str:
     right = accuracy(rollouts)
     if right == 0:
         found = mean([r.answer is not None for r in rollouts])
-        hint = "No answer was found in any response: does the template fit the model?" if found == 0 else "The problems are too hard."
-        return f"Every response was wrong. {hint} Try easier problems, more samples per prompt or a stronger base; `move37 check` tells pass@k."
+        hint = (
+            "No answer was found in any response: does the template fit the model?"
+            if found == 0
+            else "The problems are too hard."
+        )
+        return (
+            f"Every response was wrong. {hint} Try easier problems, more samples per prompt or a stronger base; "
+            "`move37 check` tells pass@k."
+        )
     if right == 1:
         return "Every response was right: there is nothing left to learn here. Use harder problems."
     return "Every group was all right or all wrong: use more samples per prompt, or problems between too easy and too hard."

@@ -14,7 +14,9 @@ from move37.types import Problem, Score
 class FamilyProblems(Task):
     """A family with its knobs and languages."""
 
-    def __init__(self, name: str, family: Family, languages: dict[str, float], seed: int, weight: float, held_out: float) -> None:
+    def __init__(
+        self, name: str, family: Family, languages: dict[str, float], seed: int, weight: float, held_out: float
+    ) -> None:
         super().__init__(name=name, weight=weight, held_out=held_out, size=None)
         self.family = family
         self.languages = languages
@@ -35,7 +37,9 @@ class FamilyProblems(Task):
                     answer=self.family.answer(fields),
                     meta={"source": self.family.name, "language": language, **fields},
                 )
-        raise TaskError(f"task {self.name}: no {split} problem in 10,000 draws; widen the knobs or change held_out={self.held_out}")
+        raise TaskError(
+            f"task {self.name}: no {split} problem in 10,000 draws; widen the knobs or change held_out={self.held_out}"
+        )
 
     def verify(self, answer: str, problem: Problem) -> Score:
         return self.family.verify(answer, dict(problem.meta))
@@ -52,11 +56,15 @@ def load_family(name: str, section: Any, seed: int) -> FamilyProblems:
     knobs = {}
     for key, value in section.knobs.items():
         if key not in kind.__dataclass_fields__:
-            raise TaskError(f"tasks.{name}.knobs.{key} is no knob of {section.family}; {nearest(key, kind.__dataclass_fields__)}")
+            raise TaskError(
+                f"tasks.{name}.knobs.{key} is no knob of {section.family}; {nearest(key, kind.__dataclass_fields__)}"
+            )
         knobs[key] = tuple(value) if isinstance(value, list) else value
     for language in section.languages:
         if language not in kind.languages:
-            raise TaskError(f"tasks.{name}.languages: {section.family} does not speak {language!r}; {nearest(language, kind.languages)}")
+            raise TaskError(
+                f"tasks.{name}.languages: {section.family} does not speak {language!r}; {nearest(language, kind.languages)}"
+            )
     try:
         family = kind(**knobs)
     except TypeError as problem:

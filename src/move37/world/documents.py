@@ -17,7 +17,13 @@ from move37.types import Problem
 from move37.world.solutions import CHECKERS, SOLVERS, search_countdown
 
 WORDS = {
-    "en": {"answer": "The answer is {}.", "check": "Check:", "ok": "OK.", "retry": "Wait, that is wrong. Retry:", "no": "wrong"},
+    "en": {
+        "answer": "The answer is {}.",
+        "check": "Check:",
+        "ok": "OK.",
+        "retry": "Wait, that is wrong. Retry:",
+        "no": "wrong",
+    },
     "zh": {"answer": "答案是{}。", "check": "检查:", "ok": "对。", "retry": "等等,错了。重试:", "no": "错"},
 }
 LAYOUTS = {

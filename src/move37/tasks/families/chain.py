@@ -26,7 +26,9 @@ class Chain(Family):
 
     def __post_init__(self) -> None:
         if not 2 <= self.operands[0] <= self.operands[1] or self.largest < 1:
-            raise TaskError(f"chain: operands={list(self.operands)} must be [fewest >= 2, most], largest={self.largest} positive")
+            raise TaskError(
+                f"chain: operands={list(self.operands)} must be [fewest >= 2, most], largest={self.largest} positive"
+            )
 
     def draw(self, rng: random.Random) -> Fields:
         terms = [rng.randint(1, self.largest)]

@@ -32,12 +32,16 @@ class Countdown(Family):
 
     def __post_init__(self) -> None:
         if self.largest < 3 or self.largest_target < 2:
-            raise TaskError(f"countdown: largest={self.largest} must be at least 3, largest_target={self.largest_target} at least 2")
+            raise TaskError(
+                f"countdown: largest={self.largest} must be at least 3, largest_target={self.largest_target} at least 2"
+            )
 
     def draw(self, rng: random.Random) -> Fields:
         while True:
             numbers = [rng.randint(1, self.largest) for _ in range(3)]
-            targets = [t for t in reachable(tuple(sorted(numbers))) if 1 <= t <= self.largest_target and t not in numbers]
+            targets = [
+                t for t in reachable(tuple(sorted(numbers))) if 1 <= t <= self.largest_target and t not in numbers
+            ]
             if targets:
                 return {"numbers": numbers, "target": rng.choice(targets)}
 
@@ -60,7 +64,9 @@ class Countdown(Family):
         if sorted(used) != sorted(fields["numbers"]):
             return Score(value=0.0, why=f"uses {sorted(used)} instead of {sorted(fields['numbers'])}")
         right = value == fields["target"]
-        return Score(value=float(right), why=f"{answer.strip()}={value}" + ("" if right else f", not {fields['target']}"))
+        return Score(
+            value=float(right), why=f"{answer.strip()}={value}" + ("" if right else f", not {fields['target']}")
+        )
 
     def wrong(self, fields: Fields) -> str:
         first, second, third = fields["numbers"]

@@ -38,7 +38,9 @@ class Word(Family):
 
     def __post_init__(self) -> None:
         if not 1 <= self.events[0] <= self.events[1] or self.largest < 2:
-            raise TaskError(f"word: events={list(self.events)} must be [fewest >= 1, most], largest={self.largest} at least 2")
+            raise TaskError(
+                f"word: events={list(self.events)} must be [fewest >= 1, most], largest={self.largest} at least 2"
+            )
 
     def draw(self, rng: random.Random) -> Fields:
         have = rng.randint(2, self.largest)
