@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 BETAS = (0.9, 0.95)
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic iteration of Muon
 ITERATIONS = 5
+IN_A_BLOCK = re.compile(r"\.\d+\.")  # blocks.0.out.weight: every model keeps its blocks in a list
 
 
 class OptimizerSettings(Protocol):
@@ -68,7 +70,7 @@ class Optimizer:
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        inner = [p for name, p in trained if settings.kind == "muon" and p.dim() == 2 and "block" in name]
+        inner = [p for name, p in trained if settings.kind == "muon" and p.dim() == 2 and IN_A_BLOCK.search(name)]
         taken = {id(p) for p in inner}
         outer = [p for _, p in trained if id(p) not in taken]
         groups = [

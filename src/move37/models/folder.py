@@ -92,7 +92,23 @@ def resolve(name: str, base: Path) -> Path:
         partial = [p.name for p in path.iterdir() if p.suffix in {".incomplete", ".tmp", ".part"}]
         hint = f"; {partial[0]} looks like an interrupted download" if partial else ""
         raise ModelError(f"model {path}: no *.safetensors weights{hint}")
+    _check_shards(path)
     return path
+
+
+def _check_shards(path: Path) -> None:
+    """Every shard that the index of a large model names must be there."""
+    index = path / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError) as problem:
+        raise ModelError(f"model {path}: {index.name} is torn ({problem}); fetch it again") from None
+    missing = sorted(name for name in shards if not (path / name).is_file())
+    if missing:
+        told = f"{len(missing)} of {len(shards)} weight files missing, {missing[0]} first"
+        raise ModelError(f"model {path}: {told}; an interrupted download?")
 
 
 def load(path: Path, dtype: torch.dtype, device: torch.device) -> Loaded:
@@ -103,10 +119,15 @@ def load(path: Path, dtype: torch.dtype, device: torch.device) -> Loaded:
     """
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        shape = read_shape(config)
+    except (OSError, ValueError, AttributeError) as problem:
+        raise ModelError(f"model {path}: config.json does not read ({problem}); fetch it again") from None
+    except KeyError as problem:
+        raise ModelError(f"model {path}: config.json has no {problem}") from None
+    try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (json.JSONDecodeError, OSError, ValueError) as problem:
-        raise ModelError(f"model {path}: configuration or tokenizer does not load: {problem}") from None
-    shape = read_shape(config)
+    except Exception as problem:  # the tokenizers library raises plain Exception for a torn file
+        raise ModelError(f"model {path}: the tokenizer does not load ({problem}); fetch its files again") from None
     try:
         model = HFModel.load(path, dtype) if shape is None else _load_decoder(path, shape)
     except (SafetensorError, KeyError, RuntimeError, OSError) as problem:
@@ -244,7 +265,14 @@ def export_weights(model: Decoder) -> dict[str, Tensor]:
 def _load_decoder(path: Path, shape: Shape) -> Decoder:
     files: dict[str, Tensor] = {}
     for shard in sorted(path.glob("*.safetensors")):
-        files.update(load_file(shard))
+        try:
+            files.update(load_file(shard))
+        except SafetensorError as problem:
+            raise ModelError(f"model {path}: {shard.name} is torn ({problem}); fetch it again") from None
+    known = {theirs for _, parts in _names(shape) for theirs, _ in parts}
+    over = [n for n in sorted(files) if n.startswith("model.layers.") and n not in known and "rotary" not in n]
+    if over:
+        raise ModelError(f"model {path}: the weights have {over[0]}, of which config.json knows nothing")
     model = Decoder(shape)
     model.load_state_dict({name: torch.cat([files[theirs] for theirs, _ in parts]) for name, parts in _names(shape)})
     return model

@@ -40,8 +40,9 @@ class HFModel(nn.Module):
         model = cls(net.eval())
         with torch.no_grad():
             probe = torch.arange(1, 5)[None]
-            ours = model._body(input_ids=probe).last_hidden_state @ model.head.T
-            gap = (ours - net(input_ids=probe).logits).abs().max().item()
+            given = {"input_ids": probe, "attention_mask": torch.ones_like(probe)}
+            ours = model._body(**given).last_hidden_state @ model.head.T
+            gap = (ours - net(**given).logits).abs().max().item()
         if gap > 1e-3 * max(1.0, ours.abs().max().item()):
             raise ModelError(
                 f"model {path}: its logits are not its output matrix times its hidden state (off by {gap:.3g}); not supported yet"

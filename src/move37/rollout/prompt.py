@@ -61,6 +61,8 @@ def _read(path: Path) -> str:
         raise RecipeError(
             f"template {path}: {problem.strerror}; use r1_zero, chat, or a file with a {SLOT} slot"
         ) from None
+    except UnicodeDecodeError as problem:
+        raise RecipeError(f"template {path} is no UTF-8 text: {problem}") from None
     if SLOT not in text:
         raise RecipeError(f"template {path} has no {SLOT} slot")
     return text

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from move37.report.estimators import cons_at_k
+from move37.report.estimators import STYLES, cons_at_k
 from move37.rewards import style
 from move37.rewards.combine import GradeReport
 from move37.types import Credit, Group, Rollout, Stop, Verdict
@@ -56,7 +56,7 @@ def accuracy(rollouts: Sequence[Rollout]) -> float:
 
 def style_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Shares and accuracy of direct, step-by-step and checking responses, reflective words, language."""
-    by_style: dict[str, list[Rollout]] = {kind: [] for kind in style.KINDS}
+    by_style: dict[str, list[Rollout]] = {kind: [] for kind in STYLES}
     reflective, off, spoken = [], 0, 0
     for group in groups:
         asked = group.problem.meta.get("language")
