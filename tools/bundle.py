@@ -51,8 +51,9 @@ watching reinforcement learning, of no other use.
 
 ## What it has read
 
-Problems of {len(run.recipe.tasks)} task families ({", ".join(run.recipe.tasks)}) in English and, where the family is our own, one in five in
-Chinese; {section.mixed:.0%} of the solutions are in another language than their question. Problems whose hash falls into the
+Problems of {len(run.recipe.tasks)} task families ({", ".join(run.recipe.tasks)})
+in English and, where the family is our own, one in five in Chinese; {section.mixed:.0%} of the
+solutions are in another language than their question. Problems whose hash falls into the
 held-out share were never drawn.
 
 | layout | share | direct | worked | checked | corrected |
@@ -66,8 +67,8 @@ template break its form. For Countdown, "worked" is at most two tries, "checked"
 
 ## What it can do before RL
 
-{ability["problems"]} held-out problems, {ability["samples"]} samples each at temperature {ability["temperature"]:g}, prompt: the R1-Zero template; 95%
-intervals over problems.
+{ability["problems"]} held-out problems, {ability["samples"]} samples each at temperature {ability["temperature"]:g}.
+The prompt is the R1-Zero template; the intervals are 95%, over problems.
 
 | measure | value | interval |
 |---|---|---|

@@ -75,11 +75,11 @@ def write_directory(final: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(final)
         os.replace(partial, final)
         _sync(final.parent)
-    except (OSError, RuntimeError) as problem:  # torch reports a failed write as RuntimeError
+    except Exception as problem:  # torch, safetensors and tokenizers report a failed write each with a type of its own
         shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
             f"could not write {final}: {problem}. Earlier checkpoints are untouched; free some space and go on with --resume"
-        ) from None
+        ) from problem
 
 
 def load(path: Path) -> Saved:
@@ -125,10 +125,16 @@ def newest(directory: Path) -> tuple[Path | None, list[str]]:
     return None, notes
 
 
-def prune(directory: Path, keep_last: int, best: int | None) -> None:
-    """Delete all but the last `keep_last` checkpoints and the one of step `best`."""
+def prune(directory: Path, step: int, keep_last: int, best: int | None) -> None:
+    """After `step` was saved: delete all but the last `keep_last` checkpoints up to it and the one of step `best`.
+
+    Those of later steps go as well: they were torn, or the run would have gone on from them.
+    """
     paths = sorted(directory.glob(f"{PREFIX}*"))
-    keep = set(paths[-keep_last:]) | ({directory / f"{PREFIX}{best:06d}"} if best is not None else set())
+    newest = directory / f"{PREFIX}{step:06d}"
+    keep = set([p for p in paths if p <= newest][-keep_last:])
+    if best is not None:
+        keep.add(directory / f"{PREFIX}{best:06d}")
     for path in paths:
         if path not in keep:
             shutil.rmtree(path, ignore_errors=True)

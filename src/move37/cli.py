@@ -92,11 +92,11 @@ def run(
         try:
             _run(made, ctx.obj["plain"])
         except KeyboardInterrupt:
-            raise Interrupted(f"interrupted: {made.path} keeps what was saved. {_go_on(recipe, overrides)}") from None
+            raise Interrupted(f"interrupted: {made.path} keeps what was saved. Go on with: {made.resume_command()}") from None
         except Move37Error:
             raise
         except Exception:
-            _crash(made.path, f"what was saved is safe. {_go_on(recipe, overrides)}")
+            _crash(made.path, f"what was saved is safe. Go on with: {made.resume_command()}")
 
 
 def _run(made: Run, plain: bool) -> None:
@@ -156,8 +156,9 @@ def evaluate(
     """Measure a checkpoint: pass@1, pass@k, majority, extraction, truncation, with 95% intervals."""
     from move37 import trial
 
-    settings = {"samples": samples, "problems": problems, "max_new_tokens": max_new_tokens, "template": template}
-    loaded = trial.build(trial.model_of(checkpoint), task, settings)
+    template = template or trial.template_of(checkpoint)
+    settings = {"samples": samples, "problems": problems, "max_new_tokens": max_new_tokens}
+    loaded = trial.build(trial.model_of(checkpoint), task, settings | {"template": template})
     from move37 import stages
     from move37.files import write_json
     from move37.report.live import Live
@@ -317,10 +318,6 @@ def _range(text: str | None) -> tuple[float, float]:
         return first, (float(high) if high else float("inf")) if separator else first
     except ValueError:
         raise UserError(f"--reward {text!r} must look like 0.5..1, 0.5.. or ..0") from None
-
-
-def _go_on(recipe: Path, overrides: list[str] | None) -> str:
-    return "Go on with: " + " ".join(["move37 run", str(recipe), *(overrides or []), "--resume"])
 
 
 def _crash(directory: Path, advice: str) -> None:

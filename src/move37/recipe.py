@@ -114,7 +114,7 @@ class Pretrain(TrainingSection):
     kv_heads: Positive = Field(2, description="key/value heads")
     ffn: Positive = Field(384, description="inner width of the MLP")
     context: Positive = Field(1024, description="longest sequence, in tokens")
-    vocabulary: Positive = Field(1024, description="size of the BPE vocabulary trained for it")
+    vocabulary: Annotated[int, Field(ge=262)] = Field(1024, description="size of the BPE vocabulary trained for it")
     documents: dict[str, Share] = Field(description="direct, worked, checked, corrected -> share, in ordinary layouts")
     template_documents: dict[str, Share] = Field(description="the same in the layout of the R1-Zero template")
     template_share: Share = Field(0.2, description="share of documents in that layout")

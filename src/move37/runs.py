@@ -118,6 +118,7 @@ class Run:
         if Path(recipe.name).name != recipe.name:
             raise RecipeError(f"name: {recipe.name!r} can not name a directory; use one without slashes")
         path = _free(root / recipe.name) if mode == "new" else root / recipe.name
+        recipe = recipe.model_copy(update={"name": path.name})  # so that name=NAME --resume finds this very run
         _check_mode(path, mode)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -192,6 +193,13 @@ class Run:
     def lineage(self) -> dict[str, Any]:
         path = self.path / "lineage.json"
         return read_json(path) if path.exists() else {}
+
+    def resume_command(self) -> str:
+        """What to type to go on with this run."""
+        lineage = self.lineage
+        overrides = [o for o in lineage.get("overrides", []) if not o.startswith("name=")]
+        words = ["move37 run", lineage.get("recipe_file") or "RECIPE", *overrides, f"name={self.recipe.name}"]
+        return " ".join([*words, "--runs", str(self.path.parent), "--resume"])
 
     def note_lineage(self, stage: str, record: Mapping[str, Any]) -> None:
         """Put on record what a stage started from (model, parent checkpoint, hashes). Replaces its earlier record."""

@@ -32,6 +32,11 @@ def model_of(checkpoint: Path) -> Path:
     raise UserError(f"{checkpoint}: this run has left no model yet")
 
 
+def template_of(checkpoint: Path) -> str | None:
+    """The template a run was trained with; None for a model directory, which brings its own."""
+    return Run.open(checkpoint).recipe.template if is_run(checkpoint) else None
+
+
 def build(checkpoint: Path, tasks: Sequence[str], settings: dict[str, Any]) -> Recipe:
     """A recipe that evaluates `checkpoint` on `tasks`.
 

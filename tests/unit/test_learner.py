@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import tiny
 from move37.errors import NonFinite
 from move37.learner import logprobs
 from move37.learner.batch import Example, microbatch, split, totals

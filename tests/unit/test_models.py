@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import tiny
 from move37.errors import ModelError
 from move37.models import folder
 from move37.models.decoder import Decoder

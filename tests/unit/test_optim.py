@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 
+import tiny
 from move37.learner.optim import Muon, Optimizer, learning_rate, orthogonal
 from move37.recipe import Optimizer as Settings
 

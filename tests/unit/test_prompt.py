@@ -6,8 +6,8 @@ import copy
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from move37.errors import ModelError, RecipeError
 from move37.rollout.prompt import Prompter
 from move37.templates import R1_ZERO

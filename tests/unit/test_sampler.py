@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+import tiny
 from move37.errors import TaskError
 from move37.learner.batch import Example
 from move37.learner.learner import Learner
@@ -251,7 +251,7 @@ def test_a_stop_string_ends_a_response_wherever_its_tokens_are_cut(stop: str) ->
     script = encode(f"So {stop} and more {stop} and so on")
     found = write(script, stop=("never seen", stop))
     assert found.stop is Stop.STRING
-    assert found.text == f"So {stop}" or found.text.startswith(f"So {stop}") and len(found.text) <= len(stop) + 6
+    assert found.text == f"So {stop}" or (found.text.startswith(f"So {stop}") and len(found.text) <= len(stop) + 6)
     before = tiny.tokenizer().decode(found.token_ids[found.sampled][:-1])
     assert stop not in before  # it ended at once
 

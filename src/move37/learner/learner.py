@@ -134,9 +134,7 @@ class Learner:
         self.wreck.mkdir(parents=True, exist_ok=True)
         path = self.wreck / f"non-finite-update-{self.version}.npz"
         streams = ("tokens", "weight", "advantage", "old", "ref")
-        arrays = {
-            f"{i}/{s}": getattr(e, s) for i, e in enumerate(examples) for s in streams if getattr(e, s) is not None
-        }
+        arrays = {f"{i}/{s}": getattr(e, s) for i, e in enumerate(examples) for s in streams if getattr(e, s) is not None}
         np.savez_compressed(path, **arrays)
         raise NonFinite(
             f"update {self.version}: loss {loss:g}, gradient norm {norm:g}. Nothing was stepped; the batch is in {path}. "

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from move37.models.head import logits
+
 LOGITS_AT_ONCE = 1 << 24  # numbers of one chunk: 64 MiB in float32
 
 
@@ -33,15 +35,14 @@ class _Pick(torch.autograd.Function):
             slope = _logsoftmax(hidden[part], head, ctx.temperature).exp_().neg_()  # d logp / d logits = onehot - p
             slope.scatter_add_(1, targets[part, None], torch.ones_like(slope[:, :1]))
             slope *= (grad[part] / ctx.temperature)[:, None]
-            slope = slope.to(hidden.dtype)
-            grad_hidden[part] = slope @ head.to(hidden.dtype)
-            grad_head += slope.T @ hidden[part]
+            grad_hidden[part] = slope @ head.float()
+            grad_head += slope.T @ hidden[part].float()
         return grad_hidden, grad_head.to(head.dtype), None, None
 
 
 def _logsoftmax(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
     """[m, D], [V, D] -> [m, V] float32."""
-    return torch.log_softmax((hidden @ head.to(hidden.dtype).T).float() / temperature, dim=-1)
+    return torch.log_softmax(logits(hidden, head) / temperature, dim=-1)
 
 
 def _chunks(rows: int, vocabulary: int) -> list[slice]:
@@ -59,5 +60,4 @@ def pick_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, temperature: fl
     Returns:
         ([M] float32 with gradient to hidden and head, [M] float32 without gradient). Memory grows with M * D, not M * V.
     """
-    with torch.autocast(device_type=hidden.device.type, enabled=False):
-        return _Pick.apply(hidden, head, targets, temperature)
+    return _Pick.apply(hidden, head, targets, temperature)

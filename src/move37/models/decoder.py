@@ -86,7 +86,7 @@ class Block(nn.Module):
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding. x [N, heads, D]; cos, sin [N, 1, D]."""
     half = x.shape[-1] // 2
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * sin
+    return x * cos.to(x.dtype) + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * sin.to(x.dtype)
 
 
 class Decoder(nn.Module):
@@ -173,9 +173,7 @@ class Decoder(nn.Module):
             q, k, v = block.project(x, cos, sin)
             keys[:, :, t] = k
             values[:, :, t] = v
-            grouped = q.view(
-                -1, s.kv_heads, s.heads // s.kv_heads, s.head_width
-            )  # groups as queries: no repeat of k, v
+            grouped = q.view(-1, s.kv_heads, s.heads // s.kv_heads, s.head_width)  # groups as queries: no repeat of k, v
             y = F.scaled_dot_product_attention(grouped, keys[:, :, : t + 1], values[:, :, : t + 1], attn_mask=mask)
             x = x + block.out(y.reshape(len(tokens), -1))
             x = x + block.mlp(x)

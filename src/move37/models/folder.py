@@ -80,9 +80,7 @@ def resolve(name: str, base: Path) -> Path:
         candidates = [Path(name).expanduser(), base / name]
         path = next((p for p in candidates if p.is_dir()), candidates[0])
     if not path.is_dir():
-        raise ModelError(
-            f"model {name!r}: no such directory ({path}); give a Hugging Face model directory or `bundled`"
-        )
+        raise ModelError(f"model {name!r}: no such directory ({path}); give a Hugging Face model directory or `bundled`")
     for wanted, what in (("config.json", "a model configuration"), ("tokenizer_config.json", "a tokenizer")):
         if not (path / wanted).is_file():
             raise ModelError(
@@ -131,9 +129,7 @@ def load(path: Path, dtype: torch.dtype, device: torch.device) -> Loaded:
     try:
         model = HFModel.load(path, dtype) if shape is None else _load_decoder(path, shape)
     except (SafetensorError, KeyError, RuntimeError, OSError) as problem:
-        raise ModelError(
-            f"model {path}: the weights do not load ({problem}); an interrupted copy? fetch them again"
-        ) from None
+        raise ModelError(f"model {path}: the weights do not load ({problem}); an interrupted copy? fetch them again") from None
     return Loaded(model.to(device=device, dtype=dtype), tokenizer, config)
 
 
@@ -141,16 +137,9 @@ def read_shape(config: dict[str, Any]) -> Shape | None:
     """The lean decoder's shape, or None where the model computes something it does not."""
     family = config.get("model_type", "")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    plain = (
-        rope.get("rope_type", rope.get("type", "default")) == "default"
-        and rope.get("partial_rotary_factor", 1.0) == 1.0
-    )
+    plain = rope.get("rope_type", rope.get("type", "default")) == "default" and rope.get("partial_rotary_factor", 1.0) == 1.0
     windowed = config.get("use_sliding_window", False) or "sliding_attention" in (config.get("layer_types") or [])
-    odd = (
-        config.get("mlp_bias")
-        or (family != "qwen2" and config.get("attention_bias"))
-        or config.get("quantization_config")
-    )
+    odd = config.get("mlp_bias") or (family != "qwen2" and config.get("attention_bias")) or config.get("quantization_config")
     if family not in FAMILIES or not plain or windowed or odd or config.get("hidden_act", "silu") != "silu":
         return None
     heads = config["num_attention_heads"]
@@ -215,9 +204,7 @@ def save(loaded: Loaded, path: Path) -> None:
     else:
         save_file(export_weights(loaded.model), path / "model.safetensors", metadata={"format": "pt"})
         dtype = str(loaded.model.embedding.weight.dtype).removeprefix("torch.")
-        (path / "config.json").write_text(
-            json.dumps({**loaded.config, "dtype": dtype}, indent=2) + "\n", encoding="utf-8"
-        )
+        (path / "config.json").write_text(json.dumps({**loaded.config, "dtype": dtype}, indent=2) + "\n", encoding="utf-8")
     loaded.tokenizer.save_pretrained(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
@@ -36,6 +37,7 @@ class HFModel(nn.Module):
     @classmethod
     def load(cls, path: Path, dtype: torch.dtype) -> HFModel:
         """Raises ModelError where logits are not `head @ hidden` (capped or scaled outputs)."""
+        transformers.utils.logging.disable_progress_bar()  # it would run through our own display
         net = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
         model = cls(net.eval())
         with torch.no_grad():

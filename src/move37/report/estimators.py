@@ -115,6 +115,9 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray, draws: int = DRA
     return out
 
 
+COUNTED = frozenset({"length", "length/right", "reflective"})  # every other metric is a share
+
+
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """One problem's part of a metric: the metric is the sum of `above` over the sum of `below`, over problems."""
@@ -223,7 +226,10 @@ def _metrics(sampled: list[Group], greedy: list[Group]) -> dict[str, Interval]:
     for index, key in enumerate(keys):
         total = below[:, index].sum()
         value = above[:, index].sum() / total if total > 0 else math.nan
-        out[key] = _interval(value, *intervals[index])
+        low, high = intervals[index]
+        if low == high and key not in COUNTED:  # all problems alike: a bootstrap would claim to be certain
+            low, high = wilson(value * len(parts), len(parts))
+        out[key] = _interval(value, low, high)
     decided = [r for g in greedy for r in g.rollouts if r.verdict is not Verdict.CANNOT_TELL]
     if decided:
         right = sum(r.verdict is Verdict.RIGHT for r in decided)

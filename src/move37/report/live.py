@@ -60,6 +60,7 @@ class Live:
 
     def _begin(self, name: str, kind: str, total: int, sentence: str) -> None:
         self._name, self._kind, self._total, self._sentence = name, kind, total, sentence
+        self._unit = "problem" if kind == "evaluate" else "step"
         self._rows: list[dict[str, Any]] = []
         self._clock = Clock(total)
 
@@ -81,7 +82,7 @@ class Live:
         self._refresh()
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """One step's metrics, as recorded; `step` counts from 1."""
+        """One step's metrics, as recorded; `step` counts from 1 (in an evaluation: the problems done)."""
         self._rows.append(dict(metrics))
         self._clock.tick(int(metrics.get("step", len(self._rows))))
         if self.plain:
@@ -109,7 +110,7 @@ class Live:
         total = f"/{self._total}" if self._total else ""
         left = self._clock.left()
         return "  ".join(
-            [f"[{self._name}] step {metrics.get('step', '?')}{total}", *shown, *([f"left {left}"] if left else [])]
+            [f"[{self._name}] {self._unit} {metrics.get('step', '?')}{total}", *shown, *([f"left {left}"] if left else [])]
         )
 
     def _render(self) -> RenderableType:
@@ -128,7 +129,7 @@ class Live:
         left = self._clock.left()
         row.add_row(
             ProgressBar(total=self._total, completed=step),
-            Text(f"step {step}/{self._total}" + (f"  {left} left" if left else "")),
+            Text(f"{self._unit} {step}/{self._total}" + (f"  {left} left" if left else "")),
         )
         return row
 

@@ -58,9 +58,7 @@ def _read(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as problem:
-        raise RecipeError(
-            f"template {path}: {problem.strerror}; use r1_zero, chat, or a file with a {SLOT} slot"
-        ) from None
+        raise RecipeError(f"template {path}: {problem.strerror}; use r1_zero, chat, or a file with a {SLOT} slot") from None
     except UnicodeDecodeError as problem:
         raise RecipeError(f"template {path} is no UTF-8 text: {problem}") from None
     if SLOT not in text:

@@ -15,6 +15,7 @@ import torch
 
 from move37.errors import TaskError
 from move37.models.folder import Loaded
+from move37.models.head import logits
 from move37.rollout.draw import Sampling, choose, stream, uniforms
 from move37.rollout.prompt import Prompter
 from move37.types import Group, Problem, Rollout, Stop
@@ -89,8 +90,7 @@ class Sampler:
         alive = list(rows)
         for position in range(sampling.max_new_tokens):
             keys = np.array([row.key for row in alive], np.uint64)
-            logits = hidden.float() @ self.model.head.float().T
-            tokens, logprobs, drawn = choose(logits, uniforms(keys, position), sampling)
+            tokens, logprobs, drawn = choose(logits(hidden, self.model.head), uniforms(keys, position), sampling)
             going = self._append(alive, tokens.tolist(), logprobs.tolist(), drawn.tolist(), sampling)
             if not any(going) or position + 1 == sampling.max_new_tokens:
                 return

@@ -126,7 +126,7 @@ def evaluate_checkpoint(recipe: Recipe, base: Path, display: Live) -> dict[str, 
             interrupt=interrupt,
         )
         stage = Evaluation(context, name, section)
-        display.stage(name, "evaluate", 0, stage.sentence())
+        display.stage(name, "evaluate", stage.total, stage.sentence())
         stage.run()
         record = run.log(name).eval()
         assert record is not None

@@ -38,9 +38,7 @@ class Device:
     def choose(cls, hardware: Hardware) -> Device:
         """Raises RecipeError where the recipe asks for a GPU that is not there."""
         if hardware.device == "cuda" and not torch.cuda.is_available():
-            raise RecipeError(
-                "hardware.device=cuda, but PyTorch sees no GPU here; `move37 doctor` says why, or use auto or cpu"
-            )
+            raise RecipeError("hardware.device=cuda, but PyTorch sees no GPU here; `move37 doctor` says why, or use auto or cpu")
         name = hardware.device if hardware.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         wanted = hardware.dtype if hardware.dtype != "auto" else ("bfloat16" if name == "cuda" else "float32")
         torch.set_num_threads(hardware.threads or machine.cores())
@@ -57,12 +55,6 @@ class Context:
     tasks: dict[str, Task]
     device: Device
     interrupt: Interrupt
-
-    def how_to_resume(self) -> str:
-        """The command that goes on with this run."""
-        file = self.run.lineage.get("recipe_file") or "RECIPE"
-        overrides = " ".join(self.run.lineage.get("overrides", []))
-        return " ".join(f"move37 run {file} {overrides} --runs {self.run.path.parent} --resume".split())
 
     def chosen(self, names: list[str] | None) -> dict[str, Task]:
         return {name: self.tasks[name] for name in names or self.tasks}

@@ -27,16 +27,20 @@ class Evaluation:
         self.section = section
         self.log = context.run.log(name)
         self.tasks = context.chosen(section.tasks)
+        self.done = 0
         self.problems = [p for task in self.tasks.values() for p in task.held_out_problems(section.problems)]
         self.source = context.source(section)
         loaded: folder.Loaded = context.load(section)
         self.sampler = context.sampler(loaded)
 
+    @property
+    def total(self) -> int:
+        """Problems to answer, the greedy pass included."""
+        return len(self.problems) * (1 + self.section.greedy)
+
     def sentence(self) -> str:
         greedy = " and once greedily" if self.section.greedy else ""
-        return (
-            f"{len(self.problems)} held-out problems, {self.section.samples} samples each{greedy}, from {self.source}"
-        )
+        return f"{len(self.problems)} held-out problems, {self.section.samples} samples each{greedy}, from {self.source}"
 
     def run(self) -> None:
         started = time.perf_counter()
@@ -56,9 +60,7 @@ class Evaluation:
         self.log.evaluation(record, sampled, greedy)
         self.log.finish({"wall_s": seconds})
         value = record["overall"]["pass@1"]
-        self.context.display.note(
-            f"{self.name}: pass@1 {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
-        )
+        self.context.display.note(f"{self.name}: pass@1 {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})")
 
     def _sampling(self, temperature: float) -> Sampling:
         s = self.section
@@ -70,9 +72,10 @@ class Evaluation:
         groups: list[Group] = []
         for first in range(0, len(self.problems), AT_ONCE):
             if self.context.interrupt.asked:
-                self.context.interrupt.stop("everything before this evaluation", self.context.how_to_resume())
+                self.context.interrupt.stop("everything before this evaluation", self.context.run.resume_command())
             part = self.sampler.sample(self.problems[first : first + AT_ONCE], samples, sampling, seed)
             grade(part, {REWARDS["accuracy"]: 1.0, REWARDS["format"]: 0.0}, self.tasks)
             groups += part
-            self.context.display.step({"step": len(groups), "tokens": sum(r.length for g in part for r in g.rollouts)})
+            self.done += len(part)
+            self.context.display.step({"step": self.done, "tokens": sum(r.length for g in part for r in g.rollouts)})
         return groups

@@ -16,7 +16,7 @@ from move37.stages.context import Context
 from move37.stages.training import Training
 from move37.templates import R1_ZERO
 from move37.types import LossSpec
-from move37.world.documents import Mixture, document
+from move37.world.documents import Mixture, check_known, document
 from move37.world.tokenizer import train_tokenizer
 
 TOKENIZER_DOCUMENTS = 20_000
@@ -32,6 +32,8 @@ class Pretraining(Training):
     def __init__(self, context: Context, name: str, section: Pretrain) -> None:
         super().__init__(context, name, section, section.steps)
         self.tasks = list(context.tasks.values())
+        for task in self.tasks:
+            check_known(task)
         self.mixture = Mixture(
             ordinary=section.documents,
             template=section.template_documents,

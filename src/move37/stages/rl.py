@@ -47,9 +47,7 @@ class RLTraining(Training):
         )
         self.reference = frozen_copy(self.loaded.model) if self.spec.kl_coef > 0 else None
         self.sampler = context.sampler(self.loaded)
-        self.sampling = Sampling(
-            temperature=section.temperature, max_new_tokens=section.max_new_tokens, stop=tuple(section.stop)
-        )
+        self.sampling = Sampling(temperature=section.temperature, max_new_tokens=section.max_new_tokens, stop=tuple(section.stop))
         self.rewards = {rewards.resolve(key, context.run.base): weight for key, weight in section.rewards.items()}
         self.curriculum = Curriculum(self.tasks, context.recipe.seed)
         self.probe_problems = [p for t in self.tasks.values() for p in t.held_out_problems(PROBE_PROBLEMS)]
@@ -61,12 +59,12 @@ class RLTraining(Training):
         self.curriculum.observe(groups)
         credits = self.algorithm.credit(groups, self.section.max_new_tokens)
         metrics = watch.rl_metrics(groups, credits, reports) | {"thrown_away": thrown}
+        self.log.rollouts(number, groups)
         self._check_signal(number, groups, credits)
         with clock.time("learn"):
             metrics |= self._learn(number, credits)
         self.sampler.version = self.learner.version
         self._refresh_reference(number)
-        self.log.rollouts(number, groups)
         metrics |= clock.seconds()
         metrics["tokens_per_s"] = metrics["tokens"] / clock.total()
         if self.section.probe_every and (number % self.section.probe_every == 0 or number == self.steps):
@@ -97,9 +95,7 @@ class RLTraining(Training):
             teaching = [g for g in groups if self.algorithm.teaches(g) or not self.algorithm.dynamic_sampling]
             sampled += len(groups)
             thrown += len(groups) - len(teaching)
-            kept += (
-                groups if attempt + 1 == rounds else teaching
-            )  # the last ones are kept for the record; credit masks them
+            kept += groups if attempt + 1 == rounds else teaching  # the last ones are kept for the record; credit masks them
             if len(kept) >= wanted:
                 break
         return kept, reports, thrown / sampled
@@ -162,7 +158,7 @@ class RLTraining(Training):
     # -------------------------------------------------------------------------------------------- what must not pass
 
     def _check_mismatch(self, number: int, sums: dict[str, float]) -> None:
-        """Before the first update of a step sampler and learner hold the same weights: they must agree."""
+        """In the first update of a step sampler and learner hold the same weights: their log-probs must agree."""
         gap = sums.get("drift_sum", 0.0) / max(1.0, sums["tokens"])
         if gap > self.section.mismatch_limit:
             raise Mismatch(
@@ -176,7 +172,7 @@ class RLTraining(Training):
         teaching = any(c.advantage != 0 and c.weight != 0 for c in credits)
         ended = any(r.stop is not Stop.LENGTH for r in rollouts)
         self.starved = 0 if teaching and ended else self.starved + 1
-        if self.starved and self.starved == 1:
+        if self.starved == 1:
             self.context.display.note(f"step {number}: " + watch.no_signal(rollouts))
         if self.starved >= self.section.starve_limit:
             raise NoSignal(f"{self.starved} steps in a row without signal. {watch.no_signal(rollouts)}")

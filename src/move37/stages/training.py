@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from typing import Any
@@ -78,18 +79,18 @@ class Training(ABC):
             if number % self.section.save_every == 0 or number == self.steps or interrupted:
                 self._save(number, metrics)
             if interrupted and number < self.steps:
-                self.context.interrupt.stop(f"step {number} of {self.name}", self.context.how_to_resume())
+                self.context.interrupt.stop(f"step {number} of {self.name}", self.context.run.resume_command())
         checkpoint.export(self.log.final, self.loaded)
         self.log.finish({"steps": self.steps, "wall_s": self.wall_s, "updates": self.learner.version})
 
     def _save(self, number: int, metrics: dict[str, Any]) -> None:
         score = self.score(metrics)
-        if score is not None and (self.best is None or score > self.best[0]):
+        if score is not None and not math.isnan(score) and (self.best is None or score > self.best[0]):
             self.best = (score, number)
         state = {"wall_s": self.wall_s, "updates": self.learner.version, "best": self.best, "extra": self.extra_state()}
         trainer = {"optimizer": self.learner.optimizer.state_dict(), "extra": self.extra_trainer()}
         checkpoint.save(self.log.checkpoints, number, self.loaded, trainer, state)
-        checkpoint.prune(self.log.checkpoints, self.section.keep_last, self.best[1] if self.best else None)
+        checkpoint.prune(self.log.checkpoints, number, self.section.keep_last, self.best[1] if self.best else None)
 
     def _resume(self) -> int:
         """Steps that are done according to the newest intact checkpoint; its state is restored."""

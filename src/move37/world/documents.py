@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from move37.errors import TaskError
 from move37.tasks.base import Task
 from move37.templates import R1_ZERO
 from move37.types import Problem
@@ -49,6 +50,17 @@ class Mixture:
     direct_right: float  # how often a direct answer is right on the easiest problems; hard ones fall to a tenth
     slips: float  # chance that one worked step goes wrong
     mixed: float  # share whose solution is in another language than the question
+
+
+def check_known(task: Task) -> None:
+    """Raises TaskError for a task nobody in the tiny world knows how to solve."""
+    source = task.problem(FIRST_INDEX, "train").meta.get("source")
+    if source not in {*SOLVERS, "countdown"}:
+        known = ", ".join(sorted({*SOLVERS, "countdown"}))
+        raise TaskError(
+            f"tasks.{task.name}: no documents can be written about {source or 'it'}; known: {known}. "
+            "Write a solver for it in world/solutions.py"
+        )
 
 
 def document(tasks: Sequence[Task], mixture: Mixture, seed: int, index: int) -> str:

@@ -1,0 +1,238 @@
+"""A run that is killed, torn or interrupted and then resumed ends bit by bit where an undisturbed one ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import yaml
+
+import move37
+from move37.runs import deterministic
+
+BASE_STEPS, RL_STEPS = 16, 10
+PATIENCE_S = 240.0  # for anything to happen; only a hang takes that long
+REWARD = """
+def early(rollout, problem):
+    chosen = rollout.token_ids[rollout.sampled]
+    return float((chosen < 150).mean())
+"""
+# A process that kills itself inside a rollout phase: after the second of its second step's three updates.
+DYING = """
+import os, signal
+from move37 import cli
+from move37.learner.learner import Learner
+
+step, calls = Learner.step, []
+
+def dying(self, *given):
+    told = step(self, *given)
+    calls.append(told)
+    if len(calls) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return told
+
+Learner.step = dying
+cli.main()
+"""
+
+
+def recipe() -> dict:
+    base = {**tiny.PRETRAIN, "steps": BASE_STEPS, "documents_per_step": 24, "save_every": 3}
+    rl = {
+        "stage": "rl",
+        "init": "base",
+        "steps": RL_STEPS,
+        "prompts_per_step": 4,
+        "samples_per_prompt": 6,
+        "updates_per_step": 3,
+        "max_new_tokens": 24,
+        "rewards": {"reward.py:early": 1.0},
+        "algorithm": {"name": "grpo", "kl_coef": 0.05, "reference_every": 3},
+        "tokens_per_microbatch": 256,
+        "optimizer": {"lr": 2e-3},
+        "probe_every": 3,
+        "save_every": 2,
+        "starve_limit": 1000,
+    }
+    return {
+        "name": "tiny",
+        "seed": 3,
+        "template": "short.txt",
+        "tasks": {"chain": {"family": "chain"}, "word": {"family": "word"}},
+        "stages": {"base": base, "rl": rl},
+        "hardware": {"threads": 1, "device": "cpu"},
+    }
+
+
+class Place:
+    """A directory with the recipe, and the `move37` processes started on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.run = root / "runs" / "tiny"
+        self.started: list[subprocess.Popen[str]] = []
+        (root / "recipe.yaml").write_text(yaml.safe_dump(recipe()))
+        (root / "reward.py").write_text(REWARD)
+        (root / "short.txt").write_text(tiny.SHORT)
+
+    def start(self, *flags: str, program: str | None = None) -> subprocess.Popen[str]:
+        how = ["-m", "move37"] if program is None else ["-c", program]
+        process = subprocess.Popen(
+            [sys.executable, *how, "run", "recipe.yaml", *flags],
+            cwd=self.root,
+            env={**os.environ, "PYTHONPATH": str(Path(move37.__file__).parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def steps(self, stage: str) -> int:
+        """The last step that is on record."""
+        path = self.run / "stages" / stage / "metrics.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def wait_for(self, process: subprocess.Popen[str], stage: str, step: int) -> None:
+        self.until(process, lambda: self.steps(stage) >= step)
+
+    def until(self, process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+        """Look again and again until it is so."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not reached():
+            assert process.poll() is None, f"it ended with {process.returncode}: {process.stdout.read()}"
+            assert time.monotonic() < deadline, "nothing happens"
+            time.sleep(0.002)
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+
+    def interrupt(self, process: subprocess.Popen[str]) -> str:
+        process.send_signal(signal.SIGINT)
+        return self.end(process, 130)
+
+    def end(self, process: subprocess.Popen[str], code: int = 0) -> str:
+        """What it printed."""
+        told, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == code, told
+        return told
+
+    def checkpoints(self, stage: str) -> list[Path]:
+        return sorted((self.run / "stages" / stage / "checkpoints").glob("step-*"))
+
+    def close(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Place]]:
+    """A run that nothing disturbs. It starts at once and is waited for where its end is needed."""
+    made = Place(tmp_path_factory.mktemp("undisturbed"))
+    process = made.start()
+
+    def finished() -> Place:
+        if process.returncode is None:
+            made.end(process)
+        return made
+
+    yield finished
+    made.close()
+
+
+def rows(path: Path) -> list[dict]:
+    return [deterministic(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def assert_equal(one: Place, two: Place) -> None:
+    """Weights, metrics, looks at the held-out problems and every recorded response."""
+    for stage, steps in (("base", BASE_STEPS), ("rl", RL_STEPS)):
+        a, b = one.run / "stages" / stage, two.run / "stages" / stage
+        found, expected = rows(a / "metrics.jsonl"), rows(b / "metrics.jsonl")
+        assert [row["step"] for row in expected] == list(range(1, steps + 1))
+        assert found == expected
+        assert (a / "final/model.safetensors").read_bytes() == (b / "final/model.safetensors").read_bytes(), stage
+    assert rows(a / "probe.jsonl") == rows(b / "probe.jsonl")
+    for folder in ("rollouts", "probe"):
+        names = [path.name for path in sorted((b / folder).iterdir())]
+        assert [path.name for path in sorted((a / folder).iterdir())] == names
+        assert all(pq.read_table(a / folder / name).equals(pq.read_table(b / folder / name)) for name in names)
+
+
+def test_killed_at_any_moment(place: Place, undisturbed: Callable[[], Place]) -> None:
+    """Four times: in each stage, inside a rollout phase with several updates, and with files torn besides."""
+    moments = random.randint(1, BASE_STEPS // 2), random.randint(1, RL_STEPS // 2 - 1)
+    print(f"killed after step {moments[0]} of base and step {moments[1]} of rl")  # shown when it fails
+
+    process = place.start()
+    place.wait_for(process, "base", moments[0])
+    place.kill(process)
+
+    process = place.start("--resume")
+    place.wait_for(process, "rl", moments[1])
+    place.kill(process)
+    with (place.run / "stages/rl/metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "rewa')
+
+    process = place.start("--resume", program=DYING)
+    told = place.end(process, -signal.SIGKILL)
+    assert "the last line was torn" in told
+
+    saved = place.checkpoints("rl")
+    torn = saved[-1] / "trainer.pt"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    told = place.end(place.start("--resume"))
+    assert f"{torn.parent.name}: trainer.pt is torn" in told
+    assert_equal(place, undisturbed())
+
+
+def test_interrupted_by_the_keyboard(place: Place, undisturbed: Callable[[], Place]) -> None:
+    """Ctrl-C ends the step, saves, tells how to go on and returns 130; meanwhile nobody else gets at the run."""
+    process = place.start()
+    place.wait_for(process, "base", 2)
+    second = place.end(place.start("--resume"), 3)
+    assert f"in use by process {process.pid}" in second
+    told = place.interrupt(process)
+    step = place.steps("base")
+    assert f"interrupted: step {step} of base is saved" in told
+    assert place.checkpoints("base")[-1].name == f"step-{step:06d}"
+    assert re.search(r"move37 run \S*recipe\.yaml .*--resume", told)
+
+    process = place.start("--resume")
+    place.wait_for(process, "rl", 3)
+    told = place.interrupt(process)
+    assert f"interrupted: step {place.steps('rl')} of rl is saved" in told
+
+    place.end(place.start("--resume"))
+    assert_equal(place, undisturbed())
+
+
+def test_a_run_that_exists_needs_a_word(undisturbed: Callable[[], Place]) -> None:
+    place = undisturbed()
+    before = {path: path.stat().st_mtime_ns for path in place.run.rglob("*") if path.name != "run.lock"}
+    told = place.end(place.start(), 2)
+    assert all(flag in told for flag in ("--resume", "--new", "--force"))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
