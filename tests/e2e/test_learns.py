@@ -7,15 +7,15 @@ from statistics import mean
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from move37 import rewards
 from move37.models import folder
 from move37.rewards import Reward
 from move37.stages import pretrain
 from move37.types import Problem, Rollout
 
-STEPS = 40
+STEPS = 30
 
 
 def early(rollout: Rollout, problem: Problem) -> float:
@@ -50,11 +50,11 @@ def test_every_algorithm_raises_a_reward(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_pretraining_learns_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From about the logarithm of the vocabulary to less than half of it, on documents it has not seen as well."""
+    """From the logarithm of the vocabulary, 5.7 nats, down by more than two; on documents it has not seen as well."""
     monkeypatch.setattr(pretrain, "TOKENIZER_DOCUMENTS", 400)
-    base = {**tiny.PRETRAIN, "steps": 60, "documents_per_step": 16, "save_every": 60}
+    base = {**tiny.PRETRAIN, "steps": 50, "documents_per_step": 16, "save_every": 50}
     log = tiny.run(tmp_path, tiny.recipe({"base": base})).log("base")
-    first, *_, last = log.metrics()
-    assert first["loss"] == pytest.approx(np.log(tiny.VOCABULARY), abs=0.3)
-    assert last["loss"] < 0.5 * first["loss"]
-    assert last["held_out_loss"] < 0.5 * first["loss"]
+    losses = [row["loss"] for row in log.metrics()]
+    assert losses[0] == pytest.approx(np.log(tiny.VOCABULARY), abs=0.3)
+    assert mean(losses[-5:]) < losses[0] - 2
+    assert log.metrics()[-1]["held_out_loss"] < losses[0] - 2

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import yaml
 
 import move37
+import tiny
 from move37.runs import deterministic
 
-BASE_STEPS, RL_STEPS = 16, 10
+BASE_STEPS, RL_STEPS = 12, 9
 PATIENCE_S = 240.0  # for anything to happen; only a hang takes that long
 REWARD = """
 def early(rollout, problem):
     chosen = rollout.token_ids[rollout.sampled]
     return float((chosen < 150).mean())
 """
-# A process that kills itself inside a rollout phase: after the second of its second step's three updates.
+# A process that kills itself inside a rollout phase: after the second of its third step's three updates.
 DYING = """
 import os, signal
 from move37 import cli
@@ -39,7 +39,7 @@ step, calls = Learner.step, []
 def dying(self, *given):
     told = step(self, *given)
     calls.append(told)
-    if len(calls) == 5:
+    if len(calls) == 8:
         os.kill(os.getpid(), signal.SIGKILL)
     return told
 
@@ -49,15 +49,15 @@ cli.main()
 
 
 def recipe() -> dict:
-    base = {**tiny.PRETRAIN, "steps": BASE_STEPS, "documents_per_step": 24, "save_every": 3}
+    base = {**tiny.PRETRAIN, "steps": BASE_STEPS, "documents_per_step": 16, "save_every": 3}
     rl = {
         "stage": "rl",
         "init": "base",
         "steps": RL_STEPS,
         "prompts_per_step": 4,
-        "samples_per_prompt": 6,
+        "samples_per_prompt": 4,
         "updates_per_step": 3,
-        "max_new_tokens": 24,
+        "max_new_tokens": 16,
         "rewards": {"reward.py:early": 1.0},
         "algorithm": {"name": "grpo", "kl_coef": 0.05, "reference_every": 3},
         "tokens_per_microbatch": 256,
@@ -70,7 +70,7 @@ def recipe() -> dict:
         "name": "tiny",
         "seed": 3,
         "template": "short.txt",
-        "tasks": {"chain": {"family": "chain"}, "word": {"family": "word"}},
+        "tasks": {"chain": {"family": "chain"}, "product": {"family": "product"}},
         "stages": {"base": base, "rl": rl},
         "hardware": {"threads": 1, "device": "cpu"},
     }

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
+import tiny
 from move37 import rewards
 from move37.models import folder
 from move37.rewards import Reward

@@ -38,7 +38,10 @@ def run_recipe(recipe: Recipe, run: Run, display: Live) -> None:
         if any(not isinstance(section, Pretrain) for section in recipe.stages.values()):
             _check_golds(loaded, display)
         for name, section in recipe.stages.items():
-            if run.log(name).done is not None:
+            log = run.log(name)
+            for note in log.notes:  # opening it repaired what was torn, so the stage's own log finds nothing any more
+                display.note(f"{name}: {note}")
+            if log.done is not None:
                 display.note(f"{name}: done before")
                 continue
             _begin(context, name, section).run()

@@ -95,7 +95,7 @@ class Training(ABC):
     def _resume(self) -> int:
         """Steps that are done according to the newest intact checkpoint; its state is restored."""
         path, notes = checkpoint.newest(self.log.checkpoints)
-        for note in [*self.log.notes, *notes]:
+        for note in notes:
             self.context.display.note(note)
         if path is None:
             return 0
