@@ -23,15 +23,22 @@ from move37.runs import deterministic
 
 BASE_STEPS, RL_STEPS = 12, 9
 PATIENCE_S = 240.0  # for anything to happen; only a hang takes that long
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(move37.__file__).parents[1])}
 REWARD = """
 def early(rollout, problem):
     chosen = rollout.token_ids[rollout.sampled]
-    return float((chosen < 150).mean())
+    return float((chosen < 150).mean()) if len(chosen) else 0.0
+"""
+# The command, with a tokenizer made from fewer texts: that takes seconds, and every process here would spend them again.
+COMMAND = """
+from move37 import cli
+from move37.stages import pretrain
+
+pretrain.TOKENIZER_DOCUMENTS, pretrain.HELD_OUT_DOCUMENTS = 400, 32
 """
 # A process that kills itself inside a rollout phase: after the second of its third step's three updates.
 DYING = """
 import os, signal
-from move37 import cli
 from move37.learner.learner import Learner
 
 step, calls = Learner.step, []
@@ -44,7 +51,6 @@ def dying(self, *given):
     return told
 
 Learner.step = dying
-cli.main()
 """
 
 
@@ -87,18 +93,24 @@ class Place:
         (root / "reward.py").write_text(REWARD)
         (root / "short.txt").write_text(tiny.SHORT)
 
-    def start(self, *flags: str, program: str | None = None) -> subprocess.Popen[str]:
-        how = ["-m", "move37"] if program is None else ["-c", program]
+    def start(self, *flags: str, program: str = "") -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, *how, "run", "recipe.yaml", *flags],
+            [sys.executable, "-c", f"{COMMAND}{program}\ncli.main()", "run", "recipe.yaml", *flags],
             cwd=self.root,
-            env={**os.environ, "PYTHONPATH": str(Path(move37.__file__).parents[1])},
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         self.started.append(process)
         return process
+
+    def command(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        """The plain command, waited for."""
+        asked = [sys.executable, "-m", "move37", "run", "recipe.yaml", *flags]
+        return subprocess.run(
+            asked, cwd=self.root, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE_S
+        )
 
     def steps(self, stage: str) -> int:
         """The last step that is on record."""
@@ -213,8 +225,11 @@ def test_interrupted_by_the_keyboard(place: Place, undisturbed: Callable[[], Pla
     """Ctrl-C ends the step, saves, tells how to go on and returns 130; meanwhile nobody else gets at the run."""
     process = place.start()
     place.wait_for(process, "base", 2)
-    second = place.end(place.start("--resume"), 3)
-    assert f"in use by process {process.pid}" in second
+    process.send_signal(signal.SIGSTOP)  # so that it is not done before the other one has looked
+    refused = place.command("--resume")
+    assert refused.returncode == 3
+    assert f"in use by process {process.pid}" in refused.stderr
+    process.send_signal(signal.SIGCONT)
     told = place.interrupt(process)
     step = place.steps("base")
     assert f"interrupted: step {step} of base is saved" in told
@@ -233,6 +248,7 @@ def test_interrupted_by_the_keyboard(place: Place, undisturbed: Callable[[], Pla
 def test_a_run_that_exists_needs_a_word(undisturbed: Callable[[], Place]) -> None:
     place = undisturbed()
     before = {path: path.stat().st_mtime_ns for path in place.run.rglob("*") if path.name != "run.lock"}
-    told = place.end(place.start(), 2)
-    assert all(flag in told for flag in ("--resume", "--new", "--force"))
+    done = place.command()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert all(flag in done.stderr for flag in ("--resume", "--new", "--force"))
     assert {path: path.stat().st_mtime_ns for path in before} == before

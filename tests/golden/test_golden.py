@@ -42,7 +42,7 @@ RL = {
 
 def early(rollout: Rollout, problem: Problem) -> float:
     """Something a random model differs in: the share of sampled tokens of the vocabulary's first half."""
-    return float((rollout.token_ids[rollout.sampled] < tiny.VOCABULARY // 2).mean())
+    return float((rollout.token_ids[rollout.sampled] < tiny.VOCABULARY // 2).sum() / max(1, rollout.length))
 
 
 def compare(name: str, found: dict[str, Any], remake: bool) -> None:

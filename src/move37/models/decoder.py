@@ -45,16 +45,23 @@ class Cache:
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order (a row may repeat)."""
-        self.keys = [k.index_select(0, rows) for k in self.keys]
-        self.values = [v.index_select(0, rows) for v in self.values]
+        self.keys = [k[:, :, : self.used].index_select(0, rows) for k in self.keys]
+        self.values = [v[:, :, : self.used].index_select(0, rows) for v in self.values]
         self.pad = self.pad.index_select(0, rows)
 
     def room(self, columns: int) -> None:
-        """Make space for this many more columns."""
-        missing = self.used + columns - self.keys[0].shape[2]
-        if missing > 0:
-            self.keys = [F.pad(k, (0, 0, 0, missing)) for k in self.keys]
-            self.values = [F.pad(v, (0, 0, 0, missing)) for v in self.values]
+        """Where no column is free, add this many."""
+        if self.used == self.keys[0].shape[2]:
+            self.keys = [_longer(k, self.used, columns) for k in self.keys]
+            self.values = [_longer(v, self.used, columns) for v in self.values]
+
+
+def _longer(cache: Tensor, used: int, more: int) -> Tensor:
+    """The used columns of [B, K, T, D] and room for more; what the room holds is never read."""
+    rows, heads, columns, width = cache.shape
+    longer = cache.new_empty(rows, heads, columns + more, width)
+    longer[:, :, :used] = cache[:, :, :used]
+    return longer
 
 
 class Block(nn.Module):

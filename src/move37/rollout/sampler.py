@@ -22,6 +22,7 @@ from move37.types import Group, Problem, Rollout, Stop
 
 LEAVE_AT = 0.75  # rows are moved out of the batch once this share of it is still alive: moving a cache is not free
 ROWS = 512  # most responses in flight
+ROOM = 32  # columns by which a cache grows: few copies, and little that is never used
 
 
 @dataclass(slots=True)
@@ -85,7 +86,6 @@ class Sampler:
             hidden, cache = self.model.prefill(torch.from_numpy(grid).to(device), pad, 0)
         repeat = torch.tensor([needed.index(row.problem) for row in rows], device=device)
         cache.select(repeat)
-        cache.room(sampling.max_new_tokens)
         hidden = hidden.index_select(0, repeat)
         alive = list(rows)
         for position in range(sampling.max_new_tokens):
@@ -99,6 +99,7 @@ class Sampler:
                 alive = [row for row, on in zip(alive, going, strict=True) if on]
                 cache.select(kept)
                 tokens = tokens.index_select(0, kept)
+            cache.room(ROOM)
             with self._autocast():
                 hidden = self.model.decode(tokens, cache)
 
