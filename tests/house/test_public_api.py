@@ -14,7 +14,7 @@ ERRORS = {
     *("Move37Error", "UserError", "RecipeError", "ModelError", "TaskError", "RewardError", "RunError", "RunBusy"),
     *("CheckpointError", "NonFinite", "NoSignal", "Mismatch", "Interrupted"),
 }
-RUN = {"create", "open", "base", "lineage", "note_lineage", "stage", "log", "close"}
+RUN = {"create", "open", "base", "lineage", "note_lineage", "resume_command", "stage", "log", "close"}
 LOG = {
     *("checkpoints", "final", "record", "rollouts", "probe", "evaluation", "truncate_after", "finish", "done"),
     *("metrics", "probes", "eval", "shards"),
