@@ -32,6 +32,8 @@ from move37.tasks.base import Task
 from move37.world.documents import Mixture, document
 from move37.world.tokenizer import train_tokenizer
 
+torch.set_num_threads(1)  # models this small gain nothing from a second one, and waiting threads fight over busy cores
+
 VOCABULARY, CONTEXT = 300, 512
 KINDS = {"direct": 0.4, "worked": 0.3, "checked": 0.2, "corrected": 0.1}
 CPU = torch.device("cpu")

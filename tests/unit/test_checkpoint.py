@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import resource
@@ -198,32 +199,34 @@ def test_a_full_disk_leaves_what_was_safe(tmp_path: Path, monkeypatch: pytest.Mo
     assert checkpoint.newest(tmp_path) == (first, [])
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file of this process may grow beyond 4 KiB: a write fails half-way, as on a full disk."""
+    """No file of this process may grow beyond 4 KiB: a write fails half-way, as on a full disk.
+
+    No fixture: pytest reports a test before it tears fixtures down, and its own report may be a longer file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_write_that_really_fails(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_write_that_really_fails(tmp_path: Path) -> None:
     """The weights are the first file over the limit; safetensors reports that in its own way."""
     first = save(tmp_path, 10)
     made = tiny.loaded()
-    request.getfixturevalue("small_files")
-    with pytest.raises(CheckpointError, match=r"step-000020.*Earlier checkpoints are untouched"):
+    with small_files(), pytest.raises(CheckpointError, match=r"step-000020.*Earlier checkpoints are untouched"):
         checkpoint.save(tmp_path, 20, made, TRAINER, STATE)
     assert names(tmp_path) == ["step-000010"]
     assert checkpoint.newest(tmp_path) == (first, [])
 
 
-def test_a_tokenizer_that_can_not_be_written(
-    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tokenizer_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = save(tmp_path, 10)
     made = tiny.loaded()
     monkeypatch.setattr(folder, "save_file", lambda *_, **__: None)
-    request.getfixturevalue("small_files")
-    with pytest.raises(CheckpointError, match="step-000020"):
+    with small_files(), pytest.raises(CheckpointError, match="step-000020"):
         checkpoint.save(tmp_path, 20, made, TRAINER, STATE)
     assert checkpoint.newest(tmp_path) == (first, [])

@@ -69,7 +69,9 @@ def _mean(twins: Sequence[Curve]) -> Curve:
 
 
 def _caption(runs: Sequence[Run]) -> str:
-    command = " ".join(str(part) for part in runs[0].lineage.get("command", [])) or f"recipe {runs[0].recipe.name}"
+    lineage = runs[0].lineage
+    file = "/".join(Path(lineage.get("recipe_file") or runs[0].recipe.name).parts[-3:])  # no path of the machine
+    command = " ".join(["move37 run", file, *(o for o in lineage.get("overrides", []) if not o.startswith("name="))])
     walls = [run.log(trainings(run)[0]).metrics()[-1].get("wall_s") or 0.0 for run in runs]
     cores = runs[0].lineage.get("hardware", {}).get("cores")
     where = f", {cores} CPU cores" if cores and not runs[0].lineage.get("hardware", {}).get("gpus") else ""
