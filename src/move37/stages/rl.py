@@ -171,8 +171,8 @@ class RLTraining(Training):
         rollouts = [r for g in groups for r in g.rollouts]
         teaching = any(c.advantage != 0 and c.weight != 0 for c in credits)
         ended = any(r.stop is not Stop.LENGTH for r in rollouts)
-        self.starved = 0 if teaching and ended else self.starved + 1
-        if self.starved == 1:
+        self.starved = 0 if teaching else self.starved + 1
+        if self.starved == 1 or (number == 1 and not ended):
             self.context.display.note(f"step {number}: " + watch.no_signal(rollouts))
         if self.starved >= self.section.starve_limit:
             raise NoSignal(f"{self.starved} steps in a row without signal. {watch.no_signal(rollouts)}")
