@@ -67,7 +67,8 @@ def one(run: Run) -> str:
 
 def spread(runs: list[Run]) -> str:
     """The same figures of every seed."""
-    head = f"Spread over {len(runs)} seed{'s' * (len(runs) > 1)} (of sampling and training problems; base model and held-out problems are the same):"
+    seeds = "one seed" if len(runs) == 1 else f"{len(runs)} seeds"
+    head = f"Spread over {seeds} (of sampling and training problems; base model and held-out problems are the same):"
     lines = ["| seed | RL minutes | pass@1 | cons@16 | length | worked or checked |", "|---|---|---|---|---|---|"]
     for run in runs:
         before, after = sides(run)
