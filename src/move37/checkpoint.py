@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from move37.errors import CheckpointError
+from move37.files import sync
 from move37.models import folder
 
 PREFIX, PARTIAL = "step-", ".partial-"
@@ -70,11 +71,11 @@ def write_directory(final: Path, write: Callable[[Path], None]) -> None:
         manifest = {p.name: [p.stat().st_size, _sha256(p)] for p in sorted(partial.iterdir())}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for file in partial.iterdir():
-            _sync(file)
+            sync(file)
         if final.exists():
             shutil.rmtree(final)
         os.replace(partial, final)
-        _sync(final.parent)
+        sync(final.parent)
     except Exception as problem:  # torch, safetensors and tokenizers report a failed write each with a type of its own
         shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
@@ -143,14 +144,6 @@ def prune(directory: Path, step: int, keep_last: int, best: int | None) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def cpu_copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

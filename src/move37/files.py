@@ -30,9 +30,9 @@ def write_atomic(path: Path, content: str | bytes | Callable[[Path], None]) -> P
             content(temporary)
         else:
             temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as problem:
         temporary.unlink(missing_ok=True)
         raise _unwritable(path, problem) from problem
@@ -94,7 +94,8 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], str | None]:
     return rows, None
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file, or the names in a directory, outlive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
