@@ -196,7 +196,7 @@ class Scripted(nn.Module):
     def next(self, rows: int) -> Tensor:
         return torch.eye(tiny.VOCABULARY)[self.script[self.at]].expand(rows, -1)
 
-    def prefill(self, tokens: Tensor, pad: Tensor, room: int) -> tuple[Tensor, Scripted]:
+    def prefill(self, tokens: Tensor, pad: Tensor) -> tuple[Tensor, Scripted]:
         self.at = 0
         return self.next(len(tokens)), self
 

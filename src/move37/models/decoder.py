@@ -142,11 +142,11 @@ class Decoder(nn.Module):
 
     # ------------------------------------------------------------------------------------------------- sampling
 
-    def prefill(self, tokens: Tensor, pad: Tensor, room: int) -> tuple[Tensor, Cache]:
+    def prefill(self, tokens: Tensor, pad: Tensor) -> tuple[Tensor, Cache]:
         """Run prompts, padded on the left.
 
         Args:
-            tokens: [B, T] int64. pad: [B] int64, columns of padding. room: columns to keep free for new tokens.
+            tokens: [B, T] int64. pad: [B] int64, columns of padding.
 
         Returns:
             The hidden state of each row's last token, [B, hidden], and the cache.
@@ -161,8 +161,8 @@ class Decoder(nn.Module):
         keys, values = [], []
         for block in self.blocks:
             q, k, v = (t.view(rows, columns, -1, t.shape[-1]).transpose(1, 2) for t in block.project(x, cos, sin))
-            keys.append(F.pad(k, (0, 0, 0, room)))
-            values.append(F.pad(v, (0, 0, 0, room)))
+            keys.append(k)
+            values.append(v)
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
             x = x + block.out(y.transpose(1, 2).reshape(rows * columns, -1))
             x = x + block.mlp(x)

@@ -78,7 +78,7 @@ class HFModel(nn.Module):
         flat = torch.zeros(len(packed.tokens), out.shape[-1], dtype=out.dtype, device=out.device)
         return flat.index_put((grid[kept],), out[kept])  # every flat token is written once
 
-    def prefill(self, tokens: Tensor, pad: Tensor, room: int) -> tuple[Tensor, HFCache]:
+    def prefill(self, tokens: Tensor, pad: Tensor) -> tuple[Tensor, HFCache]:
         places = torch.arange(tokens.shape[1], device=tokens.device)[None, :]
         past = DynamicCache()
         out = self._body(

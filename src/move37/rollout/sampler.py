@@ -83,7 +83,7 @@ class Sampler:
             line[longest - len(prompts[i]) :] = prompts[i]
         pad = torch.tensor([longest - len(prompts[i]) for i in needed], device=device)
         with self._autocast():
-            hidden, cache = self.model.prefill(torch.from_numpy(grid).to(device), pad, 0)
+            hidden, cache = self.model.prefill(torch.from_numpy(grid).to(device), pad)
         repeat = torch.tensor([needed.index(row.problem) for row in rows], device=device)
         cache.select(repeat)
         hidden = hidden.index_select(0, repeat)
