@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata, resources, util
 from pathlib import Path
 
-from move37 import machine
+from move37 import machine, native
 
 GIB = 2**30
 # feature, what it gives
@@ -44,6 +44,7 @@ def examine(directory: Path) -> list[Finding]:
         _memory(found["memory"]),
         _disk(directory),
         *_torch(found["gpus"]),
+        _kernels(),
         *(_extra(*extra) for extra in EXTRAS),
         _bundled(Path(str(resources.files("move37") / "assets" / "base"))),
     ]
@@ -91,6 +92,14 @@ def _torch(gpus: list[str]) -> list[Finding]:
     else:
         lines.append(Finding("GPU", "missing", "none; recipes/tiny runs on the CPU, recipes/one_gpu wants one"))
     return lines
+
+
+def _kernels() -> Finding:
+    """Compiles them where that was not done yet."""
+    built = native.build()
+    if built.path is None:
+        return Finding("CPU kernels", "missing", f"would sample several times as fast on a CPU: {built.why}")
+    return Finding("CPU kernels", "ok", f"compiled by {built.why}: {built.path}")
 
 
 def _extra(name: str, packages: tuple[str, ...], gives: str) -> Finding:

@@ -236,6 +236,9 @@ class Hardware(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: float32 on a CPU, bfloat16 on a GPU"
     )
+    kernels: Literal["auto", "native", "torch"] = Field(
+        "auto", description="decoding on a CPU: our compiled kernels where they fit, demanded (native), or PyTorch alone"
+    )
 
 
 class Recipe(Section):

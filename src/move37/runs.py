@@ -39,7 +39,7 @@ from typing import Any, Literal, Self, TextIO
 import numpy as np
 import yaml
 
-from move37 import __version__, shards
+from move37 import __version__, native, shards
 from move37.errors import RecipeError, RunBusy, RunError, UserError
 from move37.files import append_line, read_json, read_lines, write_atomic, write_json
 from move37.machine import describe
@@ -149,10 +149,16 @@ class Run:
             "seed": self.recipe.seed,
             "versions": versions(),
             "hardware": describe(),
+            "kernels": self._kernels(),
             "stages": {},
         }
         write_json(self.path / "lineage.json", lineage)
         write_atomic(self.path / "recipe.yaml", self.recipe.to_yaml())
+
+    def _kernels(self) -> str:
+        """What decodes on a CPU where the model allows it: the last digits of numbers depend on it."""
+        built = native.build()
+        return "torch" if self.recipe.hardware.kernels == "torch" or built.path is None else built.path.stem
 
     @classmethod
     def open(cls, path: str | Path) -> Run:

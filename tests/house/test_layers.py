@@ -16,7 +16,7 @@ SOURCE = Path(move37.__file__).parent
 # From the ground up. A module may import from rows above its own, and from its own package.
 LAYERS = (
     ("errors", "machine", "templates"),
-    ("__init__", "files", "types"),
+    ("__init__", "files", "types", "native"),
     ("rewards",),
     ("tasks", "algorithms"),
     ("shards", "recipe"),

@@ -17,6 +17,8 @@ from move37.errors import TaskError
 from move37.learner.batch import Example
 from move37.learner.learner import Learner
 from move37.models import folder
+from move37.models.decoder import Cache
+from move37.models.hf import HFCache
 from move37.recipe import Optimizer
 from move37.rollout import sampler as module
 from move37.rollout.draw import Sampling
@@ -162,7 +164,7 @@ def test_finished_rows_leave_and_change_nothing(
     loaded = load(directory, name)
     watched = Watched(loaded.model)
     one = build(loaded)
-    one.model = watched
+    one.engine = watched
     one.eos = frozenset(range(60))  # some fifth of all tokens ends a response
     long = Sampling(max_new_tokens=40)
     found = one.sample(PROBLEMS, 6, long, seed=0)
@@ -170,7 +172,8 @@ def test_finished_rows_leave_and_change_nothing(
     assert watched.rows[0] == 24 and watched.rows[-1] < 8 and watched.rows == sorted(watched.rows, reverse=True)
     assert len(watched.rows) == max(lengths) - 1  # no step after the last one has ended
     assert len(set(lengths)) > 4
-    monkeypatch.setattr(module, "LEAVE_AT", 0.0)
+    for cache in (Cache, HFCache):
+        monkeypatch.setattr(cache, "leave_at", 0.0)
     watched.rows.clear()
     again = one.sample(PROBLEMS, 6, long, seed=0)
     assert set(watched.rows) == {24}
@@ -184,6 +187,8 @@ def test_finished_rows_leave_and_change_nothing(
 
 class Scripted(nn.Module):
     """Writes given tokens, one after the other; the hidden state is the one-hot vector of the next."""
+
+    leave_at = 1.0
 
     def __init__(self, script: list[int]) -> None:
         super().__init__()

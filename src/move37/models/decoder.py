@@ -37,6 +37,8 @@ class Shape:
 class Cache:
     """Keys and values of B rows, all at the same column; shorter prompts are padded on the left."""
 
+    leave_at = 0.75  # finished rows are dropped once this share is still alive: `select` copies what stays
+
     def __init__(self, keys: list[Tensor], values: list[Tensor], pad: Tensor, used: int) -> None:
         self.keys = keys  # per layer [B, K, T, D]
         self.values = values

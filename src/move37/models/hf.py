@@ -14,7 +14,9 @@ from move37.models.packed import Packed
 
 
 class HFCache:
-    """transformers' cache with the two things the sampler asks for."""
+    """transformers' cache with what the sampler asks for."""
+
+    leave_at = 0.75
 
     def __init__(self, past: DynamicCache, pad: Tensor, used: int) -> None:
         self.past, self.pad, self.used = past, pad, used

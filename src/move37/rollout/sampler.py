@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from move37.errors import TaskError
+from move37.models import native
 from move37.models.folder import Loaded
 from move37.models.head import logits
 from move37.rollout.draw import Sampling, choose, stream, uniforms
 from move37.rollout.prompt import Prompter
 from move37.types import Group, Problem, Rollout, Stop
 
-LEAVE_AT = 0.75  # rows are moved out of the batch once this share of it is still alive: moving a cache is not free
 ROWS = 512  # most responses in flight
 ROOM = 32  # columns by which a cache grows: few copies, and little that is never used
 
@@ -41,8 +41,8 @@ class _Row:
 class Sampler:
     """Samples groups of responses from a model that a learner may be changing in place."""
 
-    def __init__(self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype) -> None:
-        self.model = loaded.model
+    def __init__(self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype, kernels: str = "auto") -> None:
+        self.engine = native.engine(loaded.model, autocast, kernels)
         self.prompter = prompter
         self.context = loaded.context
         self.eos = loaded.eos
@@ -75,7 +75,7 @@ class Sampler:
 
     def _decode(self, rows: list[_Row], prompts: list[np.ndarray], sampling: Sampling) -> None:
         """Write the rows to their ends."""
-        device = self.model.head.device
+        device = self.engine.head.device
         needed = sorted({row.problem for row in rows})
         longest = max(len(prompts[i]) for i in needed)
         grid = np.zeros((len(needed), longest), np.int64)
@@ -83,25 +83,25 @@ class Sampler:
             line[longest - len(prompts[i]) :] = prompts[i]
         pad = torch.tensor([longest - len(prompts[i]) for i in needed], device=device)
         with self._autocast():
-            hidden, cache = self.model.prefill(torch.from_numpy(grid).to(device), pad)
+            hidden, cache = self.engine.prefill(torch.from_numpy(grid).to(device), pad)
         repeat = torch.tensor([needed.index(row.problem) for row in rows], device=device)
         cache.select(repeat)
         hidden = hidden.index_select(0, repeat)
         alive = list(rows)
         for position in range(sampling.max_new_tokens):
             keys = np.array([row.key for row in alive], np.uint64)
-            tokens, logprobs, drawn = choose(logits(hidden, self.model.head), uniforms(keys, position), sampling)
+            tokens, logprobs, drawn = choose(logits(hidden, self.engine.head), uniforms(keys, position), sampling)
             going = self._append(alive, tokens.tolist(), logprobs.tolist(), drawn.tolist(), sampling)
             if not any(going) or position + 1 == sampling.max_new_tokens:
                 return
-            if sum(going) <= LEAVE_AT * len(alive):
+            if sum(going) < len(alive) and sum(going) <= cache.leave_at * len(alive):
                 kept = torch.tensor([i for i, on in enumerate(going) if on], device=device)
                 alive = [row for row, on in zip(alive, going, strict=True) if on]
                 cache.select(kept)
                 tokens = tokens.index_select(0, kept)
             cache.room(ROOM)
             with self._autocast():
-                hidden = self.model.decode(tokens, cache)
+                hidden = self.engine.decode(tokens, cache)
 
     def _append(
         self, rows: list[_Row], tokens: list[int], logprobs: list[float], drawn: list[float], sampling: Sampling
@@ -148,4 +148,4 @@ class Sampler:
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         enabled = self.autocast_dtype is not torch.float32
-        return torch.autocast(self.model.head.device.type, dtype=self.autocast_dtype, enabled=enabled)
+        return torch.autocast(self.engine.head.device.type, dtype=self.autocast_dtype, enabled=enabled)

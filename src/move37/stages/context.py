@@ -72,7 +72,7 @@ class Context:
 
     def sampler(self, loaded: folder.Loaded) -> Sampler:
         prompter = Prompter.build(loaded.tokenizer, self.recipe.template, self.run.base)
-        return Sampler(loaded, prompter, self.device.autocast)
+        return Sampler(loaded, prompter, self.device.autocast, self.recipe.hardware.kernels)
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

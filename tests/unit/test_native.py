@@ -1,0 +1,169 @@
+"""The compiled kernels decode what the decoder decodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+from move37 import native
+from move37.errors import RecipeError
+from move37.models.decoder import Decoder
+from move37.models.native import NativeDecoder, engine
+from move37.rollout.draw import Sampling
+from move37.rollout.prompt import Prompter
+from move37.rollout.sampler import Sampler
+from move37.types import Problem
+
+# head width and hidden size that are no multiple of a panel, one head per key, biases, norms of queries and keys
+SHAPES = {
+    "grouped": {"hidden": 64, "head_width": 16},
+    "one head per key": {"hidden": 32, "heads": 2, "kv_heads": 2, "head_width": 32, "ffn": 72},
+    "odd sizes": {"hidden": 48, "heads": 6, "kv_heads": 2, "head_width": 48, "ffn": 40},
+    "qwen2": {"hidden": 64, "head_width": 64, "qkv_bias": True},
+    "qwen3": {"hidden": 80, "heads": 8, "kv_heads": 1, "head_width": 16, "qk_norm": True, "tied": False},
+}
+LENGTHS = (1, 31, 32, 33, 70, 5)
+compiled = pytest.mark.skipif(native.library() is None, reason=f"kernels do not compile here: {native.build().why}")
+
+
+def model(name: str) -> Decoder:
+    return tiny.decoder(**{"heads": 4, "kv_heads": 2, **SHAPES[name]})
+
+
+def prompts(lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
+    """Left-padded tokens and the padding."""
+    draws = torch.Generator().manual_seed(1)
+    pad = max(lengths) - torch.tensor(lengths)
+    return torch.randint(tiny.VOCABULARY, (len(lengths), max(lengths)), generator=draws), pad
+
+
+@torch.no_grad()
+def decoded(decoder: Decoder | NativeDecoder, steps: int) -> list[Tensor]:
+    """Hidden states: each prompt twice; half of the rows leave on the way, at the ends of pages and in their middle."""
+    hidden, cache = decoder.prefill(*prompts())
+    cache.select(torch.arange(len(LENGTHS)).repeat_interleave(2))
+    rows = list(range(2 * len(LENGTHS)))
+    found = [hidden]
+    draws = np.random.default_rng(2).integers(tiny.VOCABULARY, size=(steps, len(rows)))
+    for step in range(steps):
+        if step in (7, 32, 33):
+            kept = [i for i, row in enumerate(rows) if row % 4 != (7, 32, 33).index(step)]
+            cache.select(torch.tensor(kept))
+            rows = [rows[i] for i in kept]
+        cache.room(16)
+        found.append(decoder.decode(torch.from_numpy(draws[step][rows]), cache))
+    return found
+
+
+@compiled
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_hidden_states_are_those_of_the_decoder(name: str) -> None:
+    plain = model(name)
+    for step, (ours, theirs) in enumerate(zip(decoded(NativeDecoder(plain), 70), decoded(plain, 70), strict=True)):
+        torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4, msg=lambda told, step=step: f"step {step}: {told}")
+
+
+@compiled
+def test_the_number_of_threads_changes_no_bit() -> None:
+    one, before = NativeDecoder(model("grouped")), torch.get_num_threads()
+    found = {}
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found[threads] = torch.cat(decoded(one, 20)[1:])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[1], found[2]) and torch.equal(found[1], found[3])
+
+
+@compiled
+def test_a_pass_sees_the_weights_as_they_are() -> None:
+    plain = model("grouped")
+    one = NativeDecoder(plain)
+    decoded(one, 2)
+    tiny.spread(plain, seed=9)
+    torch.testing.assert_close(decoded(one, 2)[-1], decoded(plain, 2)[-1], atol=2e-4, rtol=2e-4)
+
+
+@compiled
+def test_memory_is_used_again() -> None:
+    one = NativeDecoder(model("grouped"))
+    decoded(one, 40)
+    slabs = len(one.pages.slabs)
+    for _ in range(5):
+        decoded(one, 40)
+    assert len(one.pages.slabs) == slabs
+
+
+@compiled
+@torch.no_grad()
+def test_pages_of_rows_that_left_are_free() -> None:
+    one = NativeDecoder(model("grouped"))
+    _, cache = one.prefill(*prompts((40, 3)))
+    cache.select(torch.tensor([0, 0, 1, 1]))
+    for _ in range(33):
+        cache.room(1)
+        one.decode(torch.zeros(len(cache.own), dtype=torch.int64), cache)
+    free = len(one.pages.free)
+    cache.select(torch.tensor([1, 3]))
+    assert len(one.pages.free) == free + 4 and len(set(one.pages.free)) == free + 4
+
+
+@compiled
+@pytest.mark.parametrize("stop", [1.0, 0.0])
+def test_the_sampler_writes_the_same_with_and_without(stop: float) -> None:
+    """Enough tokens for several pages; rows that end early and rows that go on."""
+    loaded = tiny.loaded()
+    loaded.model = tiny.decoder(hidden=64, head_width=16)
+    problems = [Problem(id=f"p{i}", task="chain", question=f"1+{i}*7?" * i, answer="1") for i in range(1, 6)]
+    found = {}
+    for kernels in ("native", "torch"):
+        one = Sampler(loaded, Prompter(loaded.tokenizer, tiny.SHORT, ""), torch.float32, kernels)
+        one.eos = frozenset(range(5)) if stop else frozenset()
+        assert isinstance(one.engine, NativeDecoder) == (kernels == "native")
+        found[kernels] = [r for g in one.sample(problems, 4, Sampling(max_new_tokens=80), seed=0) for r in g.rollouts]
+    assert len({r.length for r in found["native"]}) == 1 or stop
+    same = 0
+    for ours, theirs in zip(found["native"], found["torch"], strict=True):
+        length = min(len(ours.token_ids), len(theirs.token_ids))
+        apart = np.flatnonzero(ours.token_ids[:length] != theirs.token_ids[:length])
+        together = apart[0] if len(apart) else length
+        np.testing.assert_allclose(ours.logprobs[:together], theirs.logprobs[:together], atol=2e-4)
+        same += ours.token_ids.tolist() == theirs.token_ids.tolist()
+    assert same >= 18  # of 20: a draw within rounding of the border between two tokens may fall to either side
+
+
+# ------------------------------------------------------------------------------------------------ where there is none
+
+
+def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    found = native.build.__wrapped__()
+    assert found.path is None and "compiler" in found.why
+
+
+def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho 'no such option' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = native.build.__wrapped__()
+    assert found.path is None and "no such option" in found.why
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_what_can_not_be_had_is_refused_when_demanded() -> None:
+    narrow = tiny.decoder()  # head width 8
+    assert engine(narrow, torch.float32, "auto") is narrow
+    assert engine(model("grouped"), torch.float32, "torch").__class__ is Decoder
+    with pytest.raises(RecipeError, match="multiple of 16"):
+        engine(narrow, torch.float32, "native")
+    with pytest.raises(RecipeError, match="float32"):
+        engine(model("grouped"), torch.bfloat16, "native")
