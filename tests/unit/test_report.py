@@ -172,10 +172,10 @@ def test_a_picture_of_one_run(finished, tmp_path, ending):
 
 def test_a_picture_of_seeds_shows_mean_and_range(finished, tmp_path):
     other = tmp_path / "other"
-    with Run.create(other, fabricate.recipe(seed=1)) as run:
+    with Run.create(other, fabricate.recipe("made_up-seed1", seed=1)) as run:
         for step in range(1, 31):
             run.log("rl").record(step, fabricate.metrics(step) | {"pass@1": 0.0})
-    path = picture([finished, Run.open(other / "made_up")], tmp_path / "curves.svg")
+    path = picture([finished, Run.open(other / "made_up-seed1")], tmp_path / "curves.svg")
     assert re.search(r"seeds 0, 1: lines are means", path.read_text())
 
 
@@ -184,6 +184,10 @@ def test_pictures_refuse_what_they_can_not_show(finished, tmp_path):
         picture([finished], tmp_path / "curves.pdf")
     with pytest.raises(UserError, match="nothing to draw"):
         picture([_unfinished(tmp_path, steps=0)], tmp_path / "curves.svg")
+    with pytest.raises(UserError, match="at least one run"):
+        picture([], tmp_path / "curves.svg")
+    with Run.create(tmp_path, fabricate.recipe("apart", steps=7)) as run, pytest.raises(UserError, match="differ in more"):
+        picture([finished, run], tmp_path / "curves.svg")
 
 
 # --------------------------------------------------------------------------------------------- samples, transcripts

@@ -25,9 +25,14 @@ def picture(runs: Sequence[Run], path: Path) -> Path:
     """
     if path.suffix not in {".svg", ".png"}:
         raise UserError(f"{path}: a picture is an .svg or a .png")
-    if len({run.recipe.name for run in runs}) != 1:
-        names = ", ".join(sorted({run.recipe.name for run in runs})) or "none"
-        raise UserError(f"a picture shows runs of one recipe; these are of: {names}")
+    if not runs:
+        raise UserError("a picture needs at least one run: move37 report RUN --picture FILE.svg")
+    for run in runs[1:]:
+        if _settings(run) != _settings(runs[0]):
+            raise UserError(
+                f"a picture shows runs of one recipe, which may differ in name and seed alone; {run.path} and {runs[0].path} "
+                f"differ in more: compare their recipe.yaml"
+            )
     sets = []
     for run in runs:
         names = trainings(run)
@@ -39,6 +44,10 @@ def picture(runs: Sequence[Run], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save(draw([p for p in panels if not p.empty], PAPER, columns=2, caption=_caption(runs)), path)
     return path
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return run.recipe.model_dump(exclude={"name", "seed"})
 
 
 def _spread(same: Sequence[Panel]) -> Panel:
