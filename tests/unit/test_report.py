@@ -153,6 +153,13 @@ def test_curves_leave_out_what_is_not_a_number():
     assert (list(made.x), list(made.y)) == ([2], [0.5])
 
 
+def test_accuracy_of_a_way_few_took_is_left_out():
+    rows = ((1, 0.9, 0.1), (2, 0.005, 1.0))
+    metrics = [{"step": step, "style/direct": share, "accuracy/direct": right} for step, share, right in rows]
+    (drawn,) = next(p for p in curves.main(metrics, []) if p.title == "accuracy of each way").curves
+    assert (drawn.x, drawn.y) == ([1], [0.1])
+
+
 def test_inline_pictures_use_the_colours_of_the_page():
     svg = charts.inline(charts.draw([charts.Panel("<b>", [charts.Curve("a & b", [1, 2], [0.1, 0.2])])]), 'say "x"')
     root = ElementTree.fromstring(svg.replace("xlink:href", "href"))

@@ -10,6 +10,7 @@ from move37.report.live import finite
 
 Rows = Sequence[dict[str, Any]]
 KINDS = (("direct", "direct"), ("steps", "step by step"), ("checked", "with checking"))
+FEW = 0.02  # share of responses below which their accuracy is left out of a step: it would be that of two or three
 
 
 def curve(rows: Rows, key: str, label: str, dashed: bool = False, colour: int | None = None) -> Curve:
@@ -55,11 +56,15 @@ def main(metrics: Rows, probes: Rows) -> list[Panel]:
         ),
         Panel(
             "accuracy of each way",
-            _some(*(curve(metrics, f"accuracy/{kind}", label, colour=i) for i, (kind, label) in enumerate(KINDS))),
+            _some(*(curve(_enough(metrics, kind), f"accuracy/{kind}", label, colour=i) for i, (kind, label) in enumerate(KINDS))),
             "share",
-            "Why the shares move: RL gives more of what is right more often.",
+            f"Why the shares move: RL gives more of what is right more often. Steps with under {FEW:.0%} of that way are left out.",
         ),
     ]
+
+
+def _enough(metrics: Rows, kind: str) -> Rows:
+    return [row for row in metrics if finite(share := row.get(f"style/{kind}")) and share >= FEW]
 
 
 def _majority(probes: Rows) -> list[str]:
