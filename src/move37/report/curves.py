@@ -58,7 +58,7 @@ def main(metrics: Rows, probes: Rows) -> list[Panel]:
             "accuracy of each way",
             _some(*(curve(_enough(metrics, kind), f"accuracy/{kind}", label, colour=i) for i, (kind, label) in enumerate(KINDS))),
             "share",
-            f"Why the shares move: RL gives more of what is right more often. Steps with under {FEW:.0%} of that way are left out.",
+            f"Why the shares move: RL gives more of what is right more often. Steps with under {FEW:.0%} of a way are left out.",
         ),
     ]
 
