@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from move37.algorithms import ALGORITHMS, Algorithm, build
 from move37.errors import RecipeError, nearest
@@ -69,7 +69,18 @@ class FileTask(TaskSection):
 
 
 TASK_KINDS: dict[str, type[TaskSection]] = {"family": FamilyTask, "reasoning_gym": GymTask, "file": FileTask}
-AnyTask = Union[FamilyTask, GymTask, FileTask]
+
+
+def _task_kind(task: Any) -> str:
+    """The kind of a task is the key that only that kind has."""
+    keys = task if isinstance(task, dict) else type(task).model_fields
+    return next(kind for kind in TASK_KINDS if kind in keys)
+
+
+AnyTask = Annotated[
+    Union[Annotated[FamilyTask, Tag("family")], Annotated[GymTask, Tag("reasoning_gym")], Annotated[FileTask, Tag("file")]],
+    Discriminator(_task_kind),
+]
 
 # --------------------------------------------------------------------------------------------------------- stages
 
@@ -227,7 +238,7 @@ class Evaluate(StageSection):
 
 
 STAGE_KINDS: dict[str, type[StageSection]] = {"pretrain": Pretrain, "rl": RL, "evaluate": Evaluate}
-AnyStage = Union[Pretrain, RL, Evaluate]
+AnyStage = Annotated[Union[Pretrain, RL, Evaluate], Field(discriminator="stage")]
 
 
 class Hardware(Section):
@@ -327,7 +338,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     if not separator or not all(parts):
         raise RecipeError(f"override {override!r} must look like key.path=value, for example rl.steps=50")
-    stages = raw.get("stages") or {}
+    stages = raw.get("stages")
+    stages = stages if isinstance(stages, dict) else {}  # anything else is told by `parse`
     if parts[0] in stages:
         parts = ["stages", *parts]
     elif parts[0] not in Recipe.model_fields:
@@ -357,7 +369,10 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 
 def _check_kinds(raw: dict[str, Any], where: str) -> None:
-    """Which schema a task or stage follows is read off one key; say so before pydantic tries every schema."""
+    """Which schema a task or stage follows is read off one key; say so in our words."""
+    for section in ("tasks", "stages"):
+        if not isinstance(raw.get(section) or {}, dict):
+            raise RecipeError(f"{where}: `{section}` is a mapping of names, it holds {raw[section]!r}")
     for name, task in (raw.get("tasks") or {}).items():
         kinds = [k for k in TASK_KINDS if isinstance(task, dict) and k in task]
         if len(kinds) != 1:
@@ -380,8 +395,9 @@ def _known_keys(where: str, at: str, section: dict[str, Any], schema: type[Secti
 
 def _explain(where: str, error: Any) -> str:
     """One pydantic error as one sentence: file, key, value, what is valid."""
-    location = [str(part) for part in error["loc"] if not (isinstance(part, str) and part[:1].isupper())]
-    location = [p for p in location if p not in {"family", "reasoning_gym"} or len(location) > 3]
+    location = [str(part) for part in error["loc"]]
+    if location[:1] in (["stages"], ["tasks"]):
+        del location[2:3]  # which kind of stage or task it is, not a key
     key = ".".join(location) or "the recipe"
     if error["type"] == "extra_forbidden":
         return f"{where}: {key} is not a key; {nearest(location[-1], _schema_at(location[:-1]))}"

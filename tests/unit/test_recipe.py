@@ -1,0 +1,65 @@
+"""What a recipe can get wrong: one message that names the key, the value and the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from move37.errors import RecipeError
+from move37.recipe import load
+
+RECIPE = """
+name: tiny
+model: bundled
+tasks:
+  chain: {family: chain}
+  legs: {reasoning_gym: leg_counting}
+stages:
+  rl: {stage: rl, steps: 3}
+  after: {stage: evaluate, init: rl, problems: 7}
+"""
+
+WRONG = [
+    ("rl.steps=-3", "stages.rl.steps: Input should be greater than 0 (given: -3)"),
+    ("rl.prompts_per_step=0", "stages.rl.prompts_per_step: Input should be greater than 0 (given: 0)"),
+    ("rl.max_new_tokens=0.5", "stages.rl.max_new_tokens: Input should be a valid integer"),
+    ("rl.optimizer.lr=fast", "stages.rl.optimizer.lr: Input should be a valid number"),
+    ("rl.optimizer.lrr=3", "stages.rl.optimizer.lrr is not a key; did you mean 'lr'?"),
+    ("rl.stepz=3", "stages.rl.stepz is not a key; did you mean 'steps'?"),
+    ("rl.algorithm=grp", "stages.rl.algorithm: algorithm 'grp' is not known; did you mean 'grpo'?"),
+    ("rl.samples_per_prompt=1", "stages.rl: algorithm grpo compares samples of a group"),
+    ("rl.stage=reinforce", "stages.rl.stage is 'reinforce'; valid: evaluate, pretrain, rl"),
+    ("after.init=ri", "stages.after.init='ri' is no earlier training stage; valid: model, rl"),
+    ("after.problems=many", "stages.after.problems: Input should be a valid integer"),
+    ("tasks.chain.weight=0", "tasks.chain.weight: Input should be greater than 0 (given: 0)"),
+    ("tasks.legs.config=3", "tasks.legs.config: Input should be a valid dictionary (given: 3)"),
+    ("tasks.legs.knobs=3", "tasks.legs.knobs is not a key"),
+    ("tasks.chain.file=x", "tasks.chain needs exactly one of the keys family, reasoning_gym, file"),
+    ("rl.tasks=[chian]", "stages.rl.tasks names 'chian', which is no task; did you mean 'chain'?"),
+    ("hardware.thread=3", "hardware.thread is not a key; did you mean 'threads'?"),
+    ("seed=-1", "seed: Input should be greater than or equal to 0 (given: -1)"),
+    ("stages=3", "`stages` is a mapping of names, it holds 3"),
+    ("tasks=[chain]", "`tasks` is a mapping of names, it holds ['chain']"),
+    ("rul.steps=3", "'rul' is neither a stage nor a key of this recipe; did you mean 'rl'?"),
+    ("rl.steps", "must look like key.path=value"),
+    ("name.first=x", "'name' holds 'tiny', which has no keys below it"),
+]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.mark.parametrize(("override", "said"), WRONG, ids=[o for o, _ in WRONG])
+def test_one_mistake_gives_one_message(recipe, override, said):
+    with pytest.raises(RecipeError) as raised:
+        load(recipe, [override])
+    assert said in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+def test_every_mistake_is_told_at_once(recipe):
+    with pytest.raises(RecipeError) as raised:
+        load(recipe, ["rl.steps=0", "tasks.chain.held_out=2", "seed=x"])
+    assert len(str(raised.value).splitlines()) == 3
