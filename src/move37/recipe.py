@@ -248,7 +248,7 @@ class Hardware(Section):
         "auto", description="auto: float32 on a CPU, bfloat16 on a GPU"
     )
     kernels: Literal["auto", "native", "torch"] = Field(
-        "auto", description="decoding on a CPU: our compiled kernels where they fit, demanded (native), or PyTorch alone"
+        "auto", description="on a CPU: our compiled kernels where they fit, demanded (native), or PyTorch alone"
     )
 
 

@@ -156,9 +156,9 @@ class Run:
         write_atomic(self.path / "recipe.yaml", self.recipe.to_yaml())
 
     def _kernels(self) -> str:
-        """What decodes on a CPU where the model allows it: the last digits of numbers depend on it."""
-        built = native.build()
-        return "torch" if self.recipe.hardware.kernels == "torch" or built.path is None else built.path.stem
+        """What decodes and trains on a CPU where the model allows it: the last digits of numbers depend on it."""
+        built = [native.build(kernel).path for kernel in native.SIGNATURES]
+        return "torch" if self.recipe.hardware.kernels == "torch" or None in built else " ".join(path.stem for path in built)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:

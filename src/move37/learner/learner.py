@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from move37.errors import NonFinite
 from move37.learner.batch import Example, MicroBatch, microbatch, split, totals
+from move37.learner.fused import fused
 from move37.learner.logprobs import pick_logprobs
 from move37.learner.loss import Totals, merge, policy_loss
 from move37.learner.optim import Optimizer, OptimizerSettings, learning_rate
@@ -31,6 +32,7 @@ class Learner:
         tokens_per_microbatch: the memory knob. It never changes the gradient.
         autocast: dtype of the forward pass; float32 switches autocast off.
         wreck: where the batch of a non-finite update is left.
+        kernels: the recipe's `hardware.kernels`: auto, native or torch.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Learner:
         tokens_per_microbatch: int,
         autocast: torch.dtype,
         wreck: Path,
+        kernels: str = "auto",
     ) -> None:
         self.model = model
         self.settings = settings
         self.updates = updates
         self.budget = tokens_per_microbatch
         self.autocast_dtype = autocast
+        self.fused = fused(model, autocast, kernels)
         self.wreck = wreck
         self.optimizer = Optimizer(model, settings)
         self.version = 0  # optimizer updates made
@@ -84,14 +88,17 @@ class Learner:
         return {**sums, "grad_norm": float(norm), "lr": rate}
 
     @torch.no_grad()
-    def logprobs(self, examples: Sequence[Example], temperature: float) -> list[np.ndarray]:
-        """Log-probs of every target under the current weights, in the order of `examples`; [M] float32 each."""
+    def logprobs(
+        self, examples: Sequence[Example], temperature: float, model: nn.Module | None = None
+    ) -> list[np.ndarray]:
+        """Log-probs of every target, in the order of `examples`, [M] float32 each; of `model`, or of the one in training."""
+        model = self.model if model is None else model
 
         def run() -> list[np.ndarray]:
             found: dict[int, np.ndarray] = {}
             for part in split(examples, self.budget):
                 micro = microbatch(examples, part).to(self.device)
-                values = self._forward(micro, temperature)[0].cpu().numpy()
+                values = self._forward(model, micro, temperature)[0].cpu().numpy()
                 ends = np.cumsum([examples[i].targets for i in part])[:-1]
                 found.update(zip(part, np.split(values, ends), strict=True))
             return [found[i] for i in range(len(examples))]
@@ -104,17 +111,20 @@ class Learner:
         parts: list[dict[str, Tensor]] = []
         for part in split(examples, self.budget):
             micro = microbatch(examples, part).to(self.device)
-            logprobs, entropy = self._forward(micro, spec.temperature)
+            logprobs, entropy = self._forward(self.model, micro, spec.temperature)
             loss, metrics = policy_loss(logprobs, micro.streams, spec, counts)
             loss.backward()
             told = {"loss": loss.detach(), "entropy_sum": (entropy * (micro.streams.weight != 0)).sum()}
             parts.append({**told, **metrics})
         return merge(parts)
 
-    def _forward(self, micro: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
+    def _forward(self, model: nn.Module, micro: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
+        if self.fused is not None:
+            fused = self.fused if model is self.model else self.fused.sharing(model)
+            return fused.logprobs(micro.packed, micro.source, micro.targets, temperature)
         with self.autocast():
-            hidden = self.model.hidden(micro.packed)
-        return pick_logprobs(hidden.index_select(0, micro.source), self.model.head, micro.targets, temperature)
+            hidden = model.hidden(micro.packed)
+        return pick_logprobs(hidden.index_select(0, micro.source), model.head, micro.targets, temperature)
 
     def _with_less_memory(self, work: Callable[[], Result]) -> Result:
         """Do it; when memory runs out, again with half the tokens per micro-batch."""

@@ -67,7 +67,7 @@ def _obstacle(model: nn.Module, autocast: torch.dtype) -> str | None:
         return "they compute in float32 (hardware.dtype)"
     if model.shape.head_width % 16 or model.shape.hidden % 16:
         return f"head width {model.shape.head_width} or hidden size {model.shape.hidden} is no multiple of 16"
-    return None if native.library() is not None else native.build().why
+    return None if native.library("decode") is not None else native.build("decode").why
 
 
 class Pages:
@@ -140,7 +140,7 @@ class NativeDecoder:
     """`prefill` and `decode` of a `Decoder`, the second by the kernels. Packs the weights at each prefill."""
 
     def __init__(self, model: Decoder) -> None:
-        lib = native.library()
+        lib = native.library("decode")
         assert lib is not None
         self.model, self.lib = model, lib
         self.panel, self.page = lib.move37_panel(), lib.move37_page()

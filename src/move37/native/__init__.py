@@ -1,4 +1,4 @@
-"""Our own CPU kernels: one C file, compiled on first use with the machine's compiler and kept in the user's cache.
+"""Our own CPU kernels: two C files, compiled on first use with the machine's compiler and kept in the user's cache.
 
 Plain C behind ctypes, not a PyTorch extension: it compiles in a second, needs no headers and knows no Python version.
 """
@@ -22,6 +22,29 @@ from move37 import machine
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-std=gnu11")
 COMPILE_S = 120
 
+_I, _F, _P = ctypes.c_long, ctypes.c_float, ctypes.c_void_p
+SIGNATURES = {
+    "decode": (
+        ("move37_scratch", _I, [_P, _I, _I]),
+        ("move37_panel", _I, []),
+        ("move37_page", _I, []),
+        ("move37_pack", None, [_P, _I, _I, _I, _P]),
+        ("move37_decode", None, [_P, _P]),
+    ),
+    "train": (
+        ("move37_norm", None, [_I, _I, _P, _P, _P, _F, _P, _P, _P]),
+        ("move37_norm_back", None, [_I, _I, _P, _P, _P, _P, _P, _P, _P, _I]),
+        ("move37_gate", None, [_I, _I, _P, _P]),
+        ("move37_gate_back", None, [_I, _I, _P, _P]),
+        ("move37_attention_scratch", _I, [_P, _P]),
+        ("move37_panel", _I, []),
+        ("move37_attend", None, [_P, _P, _P, _P, _P, _P, _I]),
+        ("move37_attend_back", None, [_P] * 10 + [_I]),
+        ("move37_pick", None, [_I, _I, _P, _P, _F, _P, _P, _P]),
+        ("move37_unpick", None, [_I, _I, _P, _P, _F, _P, _P, _P]),
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -38,23 +61,27 @@ def compiler() -> str | None:
 
 
 @functools.cache
-def build() -> Found:
-    """Compile the kernels unless that was done before. Never raises: without them PyTorch does the work."""
-    source = resources.files("move37") / "native" / "decode.c"
+def build(kernel: str = "decode", half: bool = False) -> Found:
+    """Compile `decode` or `train` unless that was done before; `half`: for bfloat16.
+
+    Never raises: without them PyTorch does the work.
+    """
     cc = compiler()
     if cc is None:
         return Found(None, "no C compiler; on Debian and Ubuntu: apt install gcc")
-    text = source.read_bytes()
+    folder = resources.files("move37") / "native"
+    text = (folder / "common.h").read_bytes() + (folder / f"{kernel}.c").read_bytes()
+    flags = (*FLAGS, "-DHALF") if half else FLAGS
     about = machine.describe()
-    mark = hashlib.sha256(text + repr((FLAGS, cc, platform.machine(), about["cpu"], about["features"])).encode()).hexdigest()
-    target = _cache() / f"decode-{mark[:16]}.so"
+    mark = hashlib.sha256(text + repr((flags, cc, platform.machine(), about["cpu"], about["features"])).encode()).hexdigest()
+    target = _cache() / f"{kernel}-{mark[:16]}.so"
     if target.is_file():
         return Found(target, cc)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             made = Path(scratch) / target.name
-            command = [cc, *FLAGS, "-x", "c", "-", "-o", str(made), "-lm"]
+            command = [cc, *flags, "-x", "c", "-", "-o", str(made), "-lm"]
             done = subprocess.run(command, input=text, capture_output=True, timeout=COMPILE_S, check=False)
             if done.returncode:
                 lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
@@ -66,18 +93,15 @@ def build() -> Found:
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
+def library(kernel: str, half: bool = False) -> ctypes.CDLL | None:
     """The kernels, loaded. Import torch before, so that both use one OpenMP runtime and one set of threads."""
-    found = build()
+    found = build(kernel, half)
     if found.path is None:
         return None
     lib = ctypes.CDLL(str(found.path))
-    for name in ("move37_scratch", "move37_panel", "move37_page"):
-        getattr(lib, name).restype = ctypes.c_long
-    lib.move37_scratch.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
-    lib.move37_pack.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_void_p]
-    lib.move37_pack.restype = lib.move37_decode.restype = None
-    lib.move37_decode.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    for name, result, arguments in SIGNATURES[kernel]:
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
     return lib
 
 

@@ -7,25 +7,7 @@
  * A page holds, layer by layer: keys [kv_heads][width][PAGE], values [kv_heads][PAGE][padded(width)].
  */
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-#if defined(__AVX512F__)
-enum { LANES = 16, BLOCK = 12 }; /* BLOCK rows x 2 vectors of sums stay in registers */
-#elif defined(__ARM_NEON)
-enum { LANES = 8, BLOCK = 6 };
-#else
-enum { LANES = 8, BLOCK = 6 };
-#endif
-enum { PANEL = 2 * LANES, PAGE = 32, RUN = 8, TILE = 96 };
-
-typedef float vec __attribute__((vector_size(LANES * 4), aligned(4)));
-typedef int32_t ivec __attribute__((vector_size(LANES * 4), aligned(4)));
-typedef long i64;
+enum { PAGE = 32, RUN = 8, TILE = 96 };
 
 typedef struct {
     const float *attention_norm, *qkv, *qkv_bias, *q_norm, *k_norm, *out, *mlp_norm, *gate_up, *down;
@@ -49,78 +31,6 @@ typedef struct {
     float *hidden;              /* [rows][hidden], the result */
     float *scratch;             /* threads * move37_scratch floats */
 } Batch;
-
-static i64 up(i64 n, i64 to) { return (n + to - 1) / to * to; }
-static i64 least(i64 a, i64 b) { return a < b ? a : b; }
-static vec all(float x) { return (vec){0} + x; }
-static vec load(const float *p) { return *(const vec *)p; }
-static void store(float *p, vec v) { *(vec *)p = v; }
-
-static vec larger(vec a, vec b) {
-    const ivec first = a > b;
-    return (vec)(((ivec)a & first) | ((ivec)b & ~first));
-}
-
-static float total(vec v) {
-    float sum = 0;
-    for (int i = 0; i < LANES; i++) sum += v[i];
-    return sum;
-}
-
-/* exp within 2 ulp for -87 <= x <= 88, which is where it is cut */
-static vec exponential(vec x) {
-    const vec shift = all(12582912.0f); /* adding it rounds to an integer */
-    x = larger(-larger(-x, all(-88.0f)), all(-87.0f));
-    vec z = x * 1.44269504f + shift;
-    vec n = z - shift;
-    vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    vec p = all(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    ivec power = ((ivec)z - (ivec)shift) << 23;
-    return (vec)((ivec)p + power);
-}
-
-/* c[m][PANEL] (+)= a[m][k] b[k][PANEL]; m is a constant where this is inlined */
-static inline __attribute__((always_inline)) void block(
-    const int m, const float *a, i64 lda, i64 k, const float *b, i64 ldb, float *c, i64 ldc, int add) {
-    vec sum[BLOCK][2];
-    const float *a3 = a + 3 * lda, *a6 = a + 6 * lda, *a9 = a + 9 * lda;
-#pragma GCC unroll 12
-    for (int i = 0; i < m; i++) {
-        sum[i][0] = add ? load(c + i * ldc) : all(0);
-        sum[i][1] = add ? load(c + i * ldc + LANES) : all(0);
-    }
-    for (i64 j = 0; j < k; j++) {
-        const vec low = load(b + j * ldb), high = load(b + j * ldb + LANES);
-#pragma GCC unroll 12
-        for (int i = 0; i < m; i++) {
-            const float *row = i < 3 ? a : i < 6 ? a3 : i < 9 ? a6 : a9;
-            const vec x = all(row[(i % 3) * lda + j]);
-            sum[i][0] += x * low;
-            sum[i][1] += x * high;
-        }
-    }
-#pragma GCC unroll 12
-    for (int i = 0; i < m; i++) {
-        store(c + i * ldc, sum[i][0]);
-        store(c + i * ldc + LANES, sum[i][1]);
-    }
-}
-
-/* The same for any m: whole blocks, then what is left */
-static void panel(i64 m, const float *a, i64 lda, i64 k, const float *b, i64 ldb, float *c, i64 ldc, int add) {
-    for (; m >= BLOCK; m -= BLOCK, a += BLOCK * lda, c += BLOCK * ldc) block(BLOCK, a, lda, k, b, ldb, c, ldc, add);
-#define LEFT(n) case n: block(n < BLOCK ? n : BLOCK, a, lda, k, b, ldb, c, ldc, add); break;
-    switch (m) {
-        LEFT(1) LEFT(2) LEFT(3) LEFT(4) LEFT(5) LEFT(6) LEFT(7) LEFT(8) LEFT(9) LEFT(10) LEFT(11)
-    }
-#undef LEFT
-}
 
 /* c[m][n] (+)= a[m][k] W, W packed [n / PANEL][k][PANEL]; rows of c have room for whole panels */
 static void linear(i64 m, const float *a, i64 lda, i64 k, const float *w, i64 n, float *c, i64 ldc, int add) {

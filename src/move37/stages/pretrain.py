@@ -74,6 +74,7 @@ class Pretraining(Training):
             section.tokens_per_microbatch,
             context.device.autocast,
             self.log.path,
+            context.recipe.hardware.kernels,
         )
         self.held_out = self._documents(section.steps * section.documents_per_step, HELD_OUT_DOCUMENTS)
 

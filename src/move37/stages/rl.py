@@ -44,6 +44,7 @@ class RLTraining(Training):
             section.tokens_per_microbatch,
             context.device.autocast,
             self.log.path,
+            context.recipe.hardware.kernels,
         )
         self.reference = frozen_copy(self.loaded.model) if self.spec.kl_coef > 0 else None
         self.sampler = context.sampler(self.loaded)
@@ -132,12 +133,7 @@ class RLTraining(Training):
 
     def _add_reference(self, examples: list[Example]) -> None:
         """Log-probs under the reference policy, through the learner's own code."""
-        own = self.learner.model
-        self.learner.model = self.reference
-        try:
-            values = self.learner.logprobs(examples, self.section.temperature)
-        finally:
-            self.learner.model = own
+        values = self.learner.logprobs(examples, self.section.temperature, self.reference)
         for example, value in zip(examples, values, strict=True):
             example.ref = value
 
