@@ -11,6 +11,7 @@ from move37.errors import RewardError
 from move37.rewards import REWARDS, Reward, resolve, scope
 from move37.rewards.combine import HANGS_LIMIT, grade
 from move37.rewards.worker import Worker
+from move37.tasks.base import Split, Task
 from move37.types import Group, Problem, Rollout, Score, Stop, Verdict
 
 USER = """
@@ -57,8 +58,11 @@ def one_argument(rollout):
 """
 
 
-class Equal:
+class Equal(Task):
     """A task that knows."""
+
+    def problem(self, index: int, split: Split) -> Problem:
+        raise NotImplementedError
 
     def verify(self, answer: str, problem: Problem) -> Score:
         if answer == "?":
@@ -69,7 +73,7 @@ class Equal:
         return half if answer == "half" else Score(value=float(answer == problem.answer))
 
 
-TASKS = {"t": Equal()}
+TASKS = {"t": Equal("t")}
 ACCURACY, FORMAT = REWARDS["accuracy"], REWARDS["format"]
 
 
@@ -128,8 +132,30 @@ def test_what_can_not_be_told_gets_no_reward_and_is_counted():
     assert [math.isnan(r.reward) for r in one.rollouts] == [False, True, True]
     assert one.rollouts[1].verdict is Verdict.CANNOT_TELL and "no way to know" in one.rollouts[1].error
     assert "ZeroDivisionError" in one.rollouts[2].error
-    assert report.reasons == {"accuracy_cannot_tell": 1, "accuracy_raised": 1} and report.ungraded == 2
+    assert report.reasons == {"accuracy_cannot_tell": 2} and report.ungraded == 2
     assert len(one.graded) == 1
+
+
+def test_a_task_sees_all_its_answers_at_once():
+    """Two groups of one task: one call, in order, without the response that has no answer; a call that fails is data."""
+    calls = []
+
+    class Counting(Equal):
+        def verify_all(self, pairs):
+            calls.append([answer for answer, _ in pairs])
+            return super().verify_all(pairs)
+
+    class Broken(Equal):
+        def verify_all(self, pairs):
+            raise OSError("no pool")
+
+    groups = [group("5", "6"), group("7", "5")]
+    groups[0].rollouts[1].text = "nothing"
+    grade(groups, {ACCURACY: 1.0}, {"t": Counting("t")})
+    assert calls == [["5", "7", "5"]]
+    assert [r.reward for g in groups for r in g.rollouts] == [1.0, 0.0, 0.0, 1.0]
+    report = grade(groups, {ACCURACY: 1.0}, {"t": Broken("t")})
+    assert report.reasons == {"accuracy_raised": 3} and "no pool" in groups[0].rollouts[0].error
 
 
 def test_grading_again_forgets_the_first_time():

@@ -100,7 +100,7 @@ def test_integers_with_separators(value):
 @given(st.text(max_size=50), st.text(max_size=50))
 def test_no_text_breaks_a_verifier(answer, gold):
     for name in ("number", "choice", "text"):
-        assert VERIFIERS[name](answer, gold).verdict in (RIGHT, WRONG, CANNOT_TELL)
+        assert VERIFIERS[name]([(answer, gold)])[0].verdict in (RIGHT, WRONG, CANNOT_TELL)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ Item = tuple[Rollout, Problem]
 class Grader(Protocol):
     """What grading needs of a task."""
 
-    def verify(self, answer: str, problem: Problem) -> Score: ...
+    def verify_all(self, pairs: Sequence[tuple[str, Problem]]) -> list[Score]: ...
 
 
 @dataclass(slots=True)
@@ -64,8 +64,12 @@ def grade(
         rollout.scores, rollout.error = {}, None
     for reward in [*REWARDS.values(), *(r for r in rewards if r.name not in REWARDS)]:
         started = time.perf_counter()
-        foreign = bool(reward.source)
-        results = _foreign(reward, items, deadline_s) if foreign else [_own(reward, item, tasks) for item in items]
+        if reward.source:
+            results = _foreign(reward, items, deadline_s)
+        elif reward.function is None:
+            results = accuracy(items, tasks)
+        else:
+            results = [_own(reward, item) for item in items]
         for (rollout, _), (score, reason) in zip(items, results, strict=True):
             _note(report, rollout, reward, score, reason)
         report.seconds[reward.name] = time.perf_counter() - started
@@ -85,26 +89,44 @@ def _note(report: GradeReport, rollout: Rollout, reward: Reward, score: Score, r
         rollout.error = rollout.error or f"{reward.name} {reason or 'can not tell'}: {score.why}"
 
 
-def _own(reward: Reward, item: Item, tasks: Mapping[str, Grader]) -> tuple[Score, str]:
-    """A built-in reward: trusted to end; what a task's verifier raises is still data."""
+def _own(reward: Reward, item: Item) -> tuple[Score, str]:
+    """A built-in reward: trusted to end; what it raises is still data."""
     rollout, problem = item
     try:
-        if reward.function is None:
-            return accuracy(rollout, problem, tasks[problem.task]), ""
         seen = rollout if reward.scope == "response" else rollout.view(reward.scope)
         return _score(reward.function(seen, problem))
     except Exception as error:
         return Score.cannot_tell(f"{type(error).__name__}: {error}"[:500]), "raised"
 
 
-def accuracy(rollout: Rollout, problem: Problem, task: Grader) -> Score:
-    """1, 0 or NaN as the task verifies the answer; partial marks stay visible in the parts and earn nothing."""
-    if rollout.answer is None:
-        return Score(value=0.0, why=form.split(rollout.prefill, rollout.text).why or "there is no answer")
-    score = task.verify(rollout.answer, problem)
-    if score.verdict is Verdict.WRONG:
-        return Score(value=0.0, parts=score.parts, why=score.why)
-    return score
+def accuracy(items: Sequence[Item], tasks: Mapping[str, Grader]) -> list[tuple[Score, str]]:
+    """1, 0 or NaN as each task verifies the answer; partial marks stay visible in the parts and earn nothing.
+
+    A task sees all its answers at once (`verify_all`). With each score "", or "raised" where that call itself failed.
+    """
+    results: list[tuple[Score, str]] = [(Score(value=0.0, why="there is no answer"), "")] * len(items)
+    places: dict[str, list[int]] = {}
+    for place, (rollout, problem) in enumerate(items):
+        if rollout.answer is not None:
+            places.setdefault(problem.task, []).append(place)
+        elif why := form.split(rollout.prefill, rollout.text).why:
+            results[place] = (Score(value=0.0, why=why), "")
+    for name, mine in places.items():
+        verified = _verified(tasks[name], [(items[place][0].answer or "", items[place][1]) for place in mine])
+        for place, result in zip(mine, verified, strict=True):
+            results[place] = result
+    return results
+
+
+def _verified(task: Grader, pairs: Sequence[tuple[str, Problem]]) -> list[tuple[Score, str]]:
+    try:
+        scores = task.verify_all(pairs)
+    except Exception as error:
+        return [(Score.cannot_tell(f"{type(error).__name__}: {error}"[:500]), "raised")] * len(pairs)
+    return [
+        (Score(value=0.0, parts=score.parts, why=score.why) if score.verdict is Verdict.WRONG else score, "")
+        for score in scores
+    ]
 
 
 def _foreign(reward: Reward, items: list[Item], deadline_s: float) -> list[tuple[Score, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from move37.rewards.worker import Pool
@@ -175,4 +175,17 @@ def math(answer: str, gold: str) -> Score:
     return Score.cannot_tell(why) if right is None else Score(value=float(right), why=why)
 
 
-VERIFIERS: dict[str, Callable[[str, str], Score]] = {"number": number, "choice": choice, "text": text, "math": math}
+Pairs = Sequence[tuple[str, str]]  # (answer, gold)
+
+
+def one_by_one(verify: Callable[[str, str], Score]) -> Callable[[Pairs], list[Score]]:
+    return lambda pairs: [verify(answer, gold) for answer, gold in pairs]
+
+
+# name -> one score per (answer, gold), in order
+VERIFIERS: dict[str, Callable[[Pairs], list[Score]]] = {
+    "number": one_by_one(number),
+    "choice": one_by_one(choice),
+    "text": one_by_one(text),
+    "math": one_by_one(math),
+}

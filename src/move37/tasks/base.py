@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from move37.errors import TaskError
@@ -75,6 +75,19 @@ class Task(ABC):
     @abstractmethod
     def verify(self, answer: str, problem: Problem) -> Score:
         """1 right, 0 wrong, NaN (`Score.cannot_tell`) where it can not be decided."""
+
+    def verify_all(self, pairs: Sequence[tuple[str, Problem]]) -> list[Score]:
+        """One score per (answer, problem), in order; a verifier that raises can not tell.
+
+        Override it where many answers at once are cheaper than one by one: processes, an endpoint.
+        """
+        return [self._verified(answer, problem) for answer, problem in pairs]
+
+    def _verified(self, answer: str, problem: Problem) -> Score:
+        try:
+            return self.verify(answer, problem)
+        except Exception as error:  # what a verifier does not expect is data about one answer
+            return Score.cannot_tell(f"the verifier raised {type(error).__name__}: {error}"[:500])
 
     def gold_answers(self, problem: Problem) -> list[str]:
         """Answers that must be graded right."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from move37.errors import TaskError, nearest
 from move37.rewards import style
 from move37.rewards.verify import VERIFIERS, parse_number
 from move37.tasks.base import Split, Task, normalise, problem_id, split_of, stream
-from move37.tasks.layouts import LAYOUTS, Layout, people, plain
+from move37.tasks.layouts import LAYOUTS, Layout, plain
 from move37.types import Problem, Score
 
 Rows = list[dict[str, Any]]
@@ -59,15 +58,16 @@ class FileTask(Task):
         return max(1, len(self._problems["held_out"]))  # asking for problem 0 of none tells what is wrong
 
     def verify(self, answer: str, problem: Problem) -> Score:
-        return self._layout.verify(answer, problem.answer)
+        return self._layout.verify_all([(answer, problem)])[0]
+
+    def verify_all(self, pairs: Sequence[tuple[str, Problem]]) -> list[Score]:
+        return self._layout.verify_all(pairs)
 
     def wrong_answer(self, problem: Problem) -> str:
-        """Next number, next letter, one role swapped, or the answer of another problem."""
+        """What the layout says, else the next number, else the answer of another problem."""
         gold = problem.answer
-        if self._layout.verify is VERIFIERS["choice"]:
-            return "B" if gold.strip().upper() == "A" else "A"
-        if self._layout.verify is people:
-            return re.sub("knight|knave", lambda m: "knave" if m[0] == "knight" else "knight", gold, count=1)
+        if self._layout.wrong:
+            return self._layout.wrong(gold)
         value = parse_number(gold)
         if value is not None:
             return str(value + 1)
@@ -164,7 +164,7 @@ def _problem(name: str, path: Path, source: str, layout: Layout, number: int, ro
             raise TaskError(
                 f"tasks.{name}: {path}, row {number}: there is no {what} in {', '.join(map(repr, layout.columns))}"
             )
-    meta = {"source": source, "language": style.language(question) or "en", "row": number}
+    meta = {"source": source, "language": style.language(question) or "en", "row": number, **layout.meta(row)}
     return Problem(id=problem_id(name, question), task=name, question=question, answer=answer, meta=meta)
 
 

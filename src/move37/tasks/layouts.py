@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from move37.rewards.verify import VERIFIERS
-from move37.types import Score
+from move37.types import Problem, Score
 
 Row = Mapping[str, Any]
-Verifier = Callable[[str, str], Score]
+Pairs = Sequence[tuple[str, Problem]]  # (answer, problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,9 @@ class Layout:
     columns: tuple[str, ...]
     question: Callable[[Row], str]
     answer: Callable[[Row], str]
-    verify: Verifier
+    verify_all: Callable[[Pairs], list[Score]]
+    meta: Callable[[Row], dict[str, Any]] = lambda row: {}  # what the verifier needs beside the gold: Problem.meta
+    wrong: Callable[[str], str] | None = None  # gold -> an answer that is wrong; None: another number or another gold
     gaps: bool = False  # the public file has rows without an answer: they are left out and told, not an error
 
 
@@ -40,10 +42,22 @@ def column(name: str) -> Callable[[Row], str]:
 
 def plain(question: str, answer: str, verifier: str, gaps: bool = False) -> Layout:
     """A question column and an answer column."""
-    verify = VERIFIERS[verifier]
     return Layout(
-        columns=(question, answer), question=column(question), answer=column(answer), verify=verify, gaps=gaps
+        columns=(question, answer), question=column(question), answer=column(answer), gaps=gaps, **compared(verifier)
     )
+
+
+def compared(verifier: str) -> dict[str, Any]:
+    """The fields of a layout whose answers are compared with the gold by a verifier, given by name."""
+    verify_all = VERIFIERS[verifier]
+    return {
+        "verify_all": lambda pairs: verify_all([(answer, problem.answer) for answer, problem in pairs]),
+        "wrong": other_letter if verifier == "choice" else None,
+    }
+
+
+def other_letter(gold: str) -> str:
+    return "B" if gold.strip().upper() == "A" else "A"
 
 
 def after_marks(row: Row) -> str:
@@ -82,6 +96,11 @@ def people(answer: str, gold: str) -> Score:
     )
 
 
+def other_role(gold: str) -> str:
+    """The first of them is what they are not."""
+    return re.sub("knight|knave", lambda m: "knave" if m[0] == "knight" else "knight", gold, count=1)
+
+
 STATEMENT = re.compile(r"(\w+) is (?:a |an )?(knight|knave)\b", re.IGNORECASE)
 
 
@@ -98,13 +117,13 @@ def told(text: str) -> dict[str, str] | None:
 
 LAYOUTS: dict[str, Layout] = {
     "gsm8k": Layout(
-        columns=("question", "answer"), question=column("question"), answer=after_marks, verify=VERIFIERS["number"]
+        columns=("question", "answer"), question=column("question"), answer=after_marks, **compared("number")
     ),
     "svamp": Layout(
         columns=("Body", "Question", "Answer"),
         question=svamp_question,
         answer=column("Answer"),
-        verify=VERIFIERS["number"],
+        **compared("number"),
     ),
     "cmath": plain("question", "answer", "number"),
     "aime24": plain("problem", "answer", "number"),
@@ -113,13 +132,13 @@ LAYOUTS: dict[str, Layout] = {
         columns=("question", "options", "correct"),
         question=aqua_question,
         answer=column("correct"),
-        verify=VERIFIERS["choice"],
+        **compared("choice"),
     ),
     "sat_math": Layout(
         columns=("question", "options", "Answer"),
         question=lambda row: f"{text_of(row['question'])}\n{text_of(row['options'])}",
         answer=column("Answer"),
-        verify=VERIFIERS["choice"],
+        **compared("choice"),
     ),
     "math500": plain("problem", "answer", "math"),
     "math_train7474": plain("problem", "answer", "math", gaps=True),
@@ -129,6 +148,7 @@ LAYOUTS: dict[str, Layout] = {
         columns=("quiz", "solution_text_format"),
         question=column("quiz"),
         answer=column("solution_text_format"),
-        verify=people,
+        verify_all=lambda pairs: [people(answer, problem.answer) for answer, problem in pairs],
+        wrong=other_role,
     ),
 }
