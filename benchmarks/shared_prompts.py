@@ -21,11 +21,12 @@ from move37 import machine, tasks
 from move37.learner.batch import Example
 from move37.learner.learner import Learner
 from move37.models import folder
-from move37.recipe import RL, load
+from move37.recipe import load
 from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import versions
+from move37.sections import RL
 from move37.types import LossSpec, Rollout
 
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from move37.algorithms import ALGORITHMS
-from move37.recipe import STAGE_KINDS, TASK_KINDS, Hardware, Optimizer, Recipe
+from move37.recipe import Recipe
+from move37.rewards import REWARDS
+from move37.sections import STAGE_KINDS, TASK_KINDS, Hardware, Optimizer
 
 HEAD = """# Recipe reference
 
@@ -57,6 +59,11 @@ def reference() -> str:
         "`algorithm: grpo`, or `algorithm: {name: grpo, clip_low: 0.1}`. Equations: docs/algorithms.md.",
     ]
     parts += [_algorithms()]
+    parts += [
+        "## Rewards",
+        "`format: 0.2`, or `format: {weight: 0.2}` with options beside the weight. What they mean: docs/rewards.md.",
+    ]
+    parts += [_rewards()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -150,6 +157,15 @@ def _algorithms() -> str:
     for option in options:
         cells = [_value(made[name][option]) if option in made[name] else "–" for name in names]
         rows.append(f"| `{option}` | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _rewards() -> str:
+    """Every built-in reward with its options and their defaults."""
+    rows = ["| reward | sees | options |", "|---|---|---|"]
+    for name, kind in REWARDS.items():
+        options = ", ".join(f"`{key}: {_value(value).strip('`')}`" for key, value in kind().settings().items())
+        rows.append(f"| `{name}` | {kind.scope} | {options or 'none'} |")
     return "\n".join(rows)
 
 

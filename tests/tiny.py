@@ -24,9 +24,10 @@ from transformers import (
 from move37 import tasks
 from move37.models import folder
 from move37.models.decoder import Decoder, Shape
-from move37.recipe import FamilyTask, Recipe, parse
+from move37.recipe import Recipe, parse
 from move37.report.live import Live
 from move37.runs import Run
+from move37.sections import FamilyTask
 from move37.stages import run_recipe
 from move37.tasks.base import Task
 from move37.world.documents import Mixture, document

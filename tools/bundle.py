@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from move37.models import folder
-from move37.recipe import Pretrain
 from move37.runs import Run
+from move37.sections import Pretrain
 
 STAGE, ABILITY = "base", "ability"
 SHOWN = ("pass@1", "pass@1_greedy", "pass@16", "cons@16", "length", "style/direct", "style/steps", "style/checked")

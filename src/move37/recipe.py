@@ -1,4 +1,4 @@
-"""Recipes: the YAML file, its schema, dotted overrides and every error a reader of the file can make.
+"""Recipes: the YAML file, dotted overrides and every error a reader of the file can make.
 
 Loading a recipe imports no torch. Unknown keys are refused with the nearest valid name; nothing has an alias.
 
@@ -11,245 +11,27 @@ Example:
 from __future__ import annotations
 
 import contextlib
+import itertools
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from move37.algorithms import ALGORITHMS, Algorithm, build
 from move37.errors import RecipeError, nearest
-
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """Base of all recipe sections: strict keys, frozen, no coercion surprises."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-# ---------------------------------------------------------------------------------------------------------- tasks
-
-
-class TaskSection(Section):
-    """Fields every kind of task has."""
-
-    weight: Annotated[float, Field(gt=0)] = Field(1.0, description="share of the draws, relative to the other tasks")
-    held_out: Share = Field(0.1, description="share of the problems, by hash, that training never draws")
-
-
-class FamilyTask(TaskSection):
-    """One of our own families, with difficulty knobs."""
-
-    family: str = Field(description="chain | product | countdown | word")
-    knobs: dict[str, Any] = Field(default_factory=dict, description="difficulty knobs of the family")
-    languages: dict[str, Share] = Field(default_factory=lambda: {"en": 1.0}, description="language -> share")
-
-
-class GymTask(TaskSection):
-    """A reasoning-gym data set, graded by its own verifier."""
-
-    reasoning_gym: str = Field(description="data set name in reasoning-gym")
-    config: dict[str, Any] = Field(default_factory=dict, description="its config fields")
-
-
-class FileTask(TaskSection):
-    """Problems from a file or a `datasets` directory on disk."""
-
-    file: str = Field(description="JSONL, JSON, Parquet, CSV or a datasets directory; relative to the recipe file")
-    layout: str | None = Field(
-        None, description="a known layout (gsm8k, math500, ...); sets the columns and the verifier"
-    )
-    question: str | None = Field(None, description="column of the question, where no layout is named")
-    answer: str | None = Field(None, description="column of the gold answer")
-    verifier: Literal["number", "choice", "text", "math"] | None = Field(None, description="how answers are compared")
-    held_out_file: str | None = Field(None, description="a file of held-out problems, instead of the split by hash")
-
-
-TASK_KINDS: dict[str, type[TaskSection]] = {"family": FamilyTask, "reasoning_gym": GymTask, "file": FileTask}
-
-
-def _task_kind(task: Any) -> str:
-    """The kind of a task is the key that only that kind has."""
-    keys = task if isinstance(task, dict) else type(task).model_fields
-    return next(kind for kind in TASK_KINDS if kind in keys)
-
-
-AnyTask = Annotated[
-    Union[Annotated[FamilyTask, Tag("family")], Annotated[GymTask, Tag("reasoning_gym")], Annotated[FileTask, Tag("file")]],
-    Discriminator(_task_kind),
-]
-
-# --------------------------------------------------------------------------------------------------------- stages
-
-
-class Optimizer(Section):
-    """What turns gradients into steps, a schedule and a clip by global norm. Moments are 0.9 and 0.95."""
-
-    kind: Literal["adamw", "muon"] = Field(
-        "adamw", description="muon: orthogonalised steps for the blocks' matrices, AdamW for the rest"
-    )
-    lr: Annotated[float, Field(gt=0)] = Field(1e-4, description="peak learning rate")
-    schedule: Literal["constant", "cosine", "linear"] = Field("constant", description="after the warm-up")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="updates of linear warm-up")
-    final_share: Share = Field(0.0, description="share of lr left at the end of cosine and linear")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="decoupled; matrices only")
-    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="global gradient norm")
-
-
-class StageSection(Section):
-    """Base of all stages."""
-
-
-INIT = Field("model", description="what to start from: `model` (the recipe's) or the name of an earlier training stage")
-
-
-class TrainingSection(StageSection):
-    tokens_per_microbatch: Positive = Field(8192, description="memory knob; never changes the gradient")
-    optimizer: Optimizer = Field(default_factory=Optimizer)
-    save_every: Positive = Field(10, description="steps between checkpoints")
-    keep_last: Positive = Field(2, description="checkpoints kept beside the best one")
-
-
-class Pretrain(TrainingSection):
-    """A new language model on documents of the tiny world."""
-
-    stage: Literal["pretrain"]
-    steps: Positive = Field(description="optimizer updates")
-    documents_per_step: Positive = Field(128, description="documents per update")
-    hidden: Positive = Field(128, description="width")
-    layers: Positive = Field(6, description="decoder layers")
-    heads: Positive = Field(4, description="attention heads")
-    kv_heads: Positive = Field(2, description="key/value heads")
-    ffn: Positive = Field(384, description="inner width of the MLP")
-    context: Positive = Field(1024, description="longest sequence, in tokens")
-    vocabulary: Annotated[int, Field(ge=262)] = Field(1024, description="size of the BPE vocabulary trained for it")
-    documents: dict[str, Share] = Field(description="direct, worked, checked, corrected -> share, in ordinary layouts")
-    template_documents: dict[str, Share] = Field(description="the same in the layout of the R1-Zero template")
-    template_share: Share = Field(0.2, description="share of documents in that layout")
-    direct_right: Share = Field(0.9, description="how often a direct answer to the easiest problem is right")
-    slips: Share = Field(0.02, description="chance that one worked step goes wrong")
-    mixed: Share = Field(0.05, description="share whose solution is in another language than the question")
-
-    @model_validator(mode="after")
-    def _shapes(self) -> Pretrain:
-        if self.hidden % self.heads or self.heads % self.kv_heads:
-            raise ValueError(
-                f"heads={self.heads} must divide hidden={self.hidden}, and kv_heads={self.kv_heads} divide heads"
-            )
-        kinds = {"direct", "worked", "checked", "corrected"}
-        for key, shares in (("documents", self.documents), ("template_documents", self.template_documents)):
-            for kind in shares:
-                if kind not in kinds:
-                    raise ValueError(f"{key}.{kind} is no kind of document; {nearest(kind, kinds)}")
-            if abs(sum(shares.values()) - 1) > 1e-6:
-                raise ValueError(f"{key} must sum to 1, they sum to {sum(shares.values()):g}")
-        return self
-
-
-class RL(TrainingSection):
-    """Reinforcement learning from verifiable rewards."""
-
-    stage: Literal["rl"]
-    init: str = INIT
-    tasks: list[str] | None = Field(None, description="task names; all where not given")
-    steps: Positive = Field(description="rollout phases")
-    prompts_per_step: Positive = Field(16, description="problems drawn per step")
-    samples_per_prompt: Positive = Field(16, description="responses per problem: the group")
-    updates_per_step: Positive = Field(1, description="optimizer updates, each on its own part of the step's rollouts")
-    max_new_tokens: Positive = Field(256, description="longest response, in tokens")
-    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the policy, in sampling and in the loss")
-    stop: list[str] = Field(default_factory=list, description="strings that end a response")
-    rewards: dict[str, float] = Field(default_factory=lambda: {"accuracy": 1.0}, description="reward -> weight")
-    algorithm: dict[str, Any] = Field(default_factory=lambda: {"name": "grpo"}, description="name and options")
-    reward_deadline_s: Annotated[float, Field(gt=0)] = Field(10.0, description="seconds a reward may take per rollout")
-    probe_every: Annotated[int, Field(ge=0)] = Field(
-        0, description="steps between looks at fixed held-out problems; 0: never"
-    )
-    starve_limit: Positive = Field(10, description="steps without any signal before the run stops")
-    mismatch_limit: Annotated[float, Field(gt=0)] = Field(
-        0.01, description="largest sampler/learner KL, nats per token"
-    )
-
-    @field_validator("algorithm", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @field_validator("algorithm")
-    @classmethod
-    def _resolved(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """A preset resolves to visible settings: the whole set is written back."""
-        options = dict(value)
-        name = options.pop("name", None)
-        if name not in ALGORITHMS:
-            raise ValueError(f"algorithm {name!r} is not known; {nearest(str(name), ALGORITHMS)}")
-        return {"name": name, **build(name, options).settings()}
-
-    @model_validator(mode="after")
-    def _sizes(self) -> RL:
-        total = self.prompts_per_step * self.samples_per_prompt
-        if self.updates_per_step > total:
-            raise ValueError(
-                f"updates_per_step={self.updates_per_step} is more than the {total} rollouts of a step; lower it"
-            )
-        if self.samples_per_prompt == 1 and self.build_algorithm().needs_group:
-            raise ValueError(
-                f"algorithm {self.algorithm['name']} compares samples of a group: set samples_per_prompt to 2 or more"
-            )
-        return self
-
-    def build_algorithm(self) -> Algorithm:
-        options = dict(self.algorithm)
-        return build(options.pop("name"), options)
-
-    def sentence(self) -> str:
-        """The derived sizes, for people."""
-        total = self.prompts_per_step * self.samples_per_prompt
-        updates = (
-            "one update"
-            if self.updates_per_step == 1
-            else f"{self.updates_per_step} updates of about {total // self.updates_per_step}"
-        )
-        return (
-            f"{self.steps} steps; each samples {self.prompts_per_step} prompts x {self.samples_per_prompt} = {total} responses "
-            f"of at most {self.max_new_tokens} tokens and makes {updates}, in micro-batches of at most "
-            f"{self.tokens_per_microbatch} tokens."
-        )
-
-
-class Evaluate(StageSection):
-    """Held-out problems, sampled and greedy."""
-
-    stage: Literal["evaluate"]
-    init: str = INIT
-    tasks: list[str] | None = Field(None, description="task names; all where not given")
-    problems: Positive = Field(30, description="held-out problems per task")
-    samples: Positive = Field(16, description="responses per problem")
-    max_new_tokens: Positive = Field(256, description="longest response, in tokens")
-    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the sampled responses")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")
-    top_k: Annotated[int, Field(ge=0)] = Field(0, description="0 is off")
-    min_p: Share = Field(0.0, description="0 is off")
-    stop: list[str] = Field(default_factory=list, description="strings that end a response")
-    greedy: bool = Field(True, description="one greedy response per problem as well")
-
-
-STAGE_KINDS: dict[str, type[StageSection]] = {"pretrain": Pretrain, "rl": RL, "evaluate": Evaluate}
-AnyStage = Annotated[Union[Pretrain, RL, Evaluate], Field(discriminator="stage")]
-
-
-class Hardware(Section):
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0 is every core this process may use")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: float32 on a CPU, bfloat16 on a GPU"
-    )
-    kernels: Literal["auto", "native", "torch"] = Field(
-        "auto", description="on a CPU: our compiled kernels where they fit, demanded (native), or PyTorch alone"
-    )
+from move37.sections import (
+    RL,
+    STAGE_KINDS,
+    TASK_KINDS,
+    AnyStage,
+    AnyTask,
+    Evaluate,
+    Hardware,
+    Optimizer,
+    Pretrain,
+    Section,
+    TrainingSection,
+)
 
 
 class Recipe(Section):
@@ -355,10 +137,12 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         with contextlib.suppress(ValueError):
             value = float(value)
     node = raw
-    for part in parts[:-1]:
+    for above, part in itertools.pairwise(["", *parts[:-1]]):
         child = node.get(part)
         if isinstance(child, str) and part == "algorithm":
             child = {"name": child}
+        elif isinstance(child, int | float) and above == "rewards":
+            child = {"weight": child}
         if child is None:
             child = {}
         if not isinstance(child, dict):

@@ -8,8 +8,9 @@ from typing import Any
 
 from move37 import recipe as recipes
 from move37.errors import TaskError, UserError, nearest
-from move37.recipe import Evaluate, FileTask, Recipe
+from move37.recipe import Recipe
 from move37.runs import Run, is_run
+from move37.sections import Evaluate, FileTask
 from move37.tasks.families import FAMILIES
 
 

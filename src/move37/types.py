@@ -58,10 +58,11 @@ class Score:
     value: float
     parts: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
+    cause: str = ""  # where value is NaN: one word by which it is counted, such as hung; empty: cannot_tell
 
     @classmethod
-    def cannot_tell(cls, why: str) -> Score:
-        return cls(value=math.nan, why=why)
+    def cannot_tell(cls, why: str, cause: str = "") -> Score:
+        return cls(value=math.nan, why=why, cause=cause)
 
     @property
     def verdict(self) -> Verdict:

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic.dataclasses import dataclass
 
 import tiny
 from move37 import rewards
 from move37.models import folder
-from move37.rewards import Reward
+from move37.options import STRICT
+from move37.rewards import Each
 from move37.runs import deterministic
 from move37.stages import pretrain
-from move37.types import Problem, Rollout
+from move37.types import Problem, Rollout, Score
 
 HERE = Path(__file__).parent
 RL = {
@@ -40,9 +42,13 @@ RL = {
 }
 
 
-def early(rollout: Rollout, problem: Problem) -> float:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Early(Each):
     """Something a random model differs in: the share of sampled tokens of the vocabulary's first half."""
-    return float((rollout.token_ids[rollout.sampled] < tiny.VOCABULARY // 2).sum() / max(1, rollout.length))
+
+    def score(self, rollout: Rollout, problem: Problem) -> Score:
+        early = (rollout.token_ids[rollout.sampled] < tiny.VOCABULARY // 2).sum()
+        return Score(value=float(early / max(1, rollout.length)))
 
 
 def compare(name: str, found: dict[str, Any], remake: bool) -> None:
@@ -81,7 +87,7 @@ def test_four_steps_of_pretraining(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_four_steps_of_rl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remake: bool) -> None:
-    monkeypatch.setitem(rewards.REWARDS, "early", Reward("early", early, "response"))
+    monkeypatch.setitem(rewards.REWARDS, "early", Early)
     folder.save(tiny.loaded(), tmp_path / "model")
     (tmp_path / "short.txt").write_text(tiny.SHORT)
     log = tiny.run(tmp_path, tiny.recipe({"rl": RL}, model="model", template="short.txt")).log("rl")

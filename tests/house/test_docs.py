@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import typer
 
-from move37 import recipe
+from move37 import recipe, sections
 from move37.cli import app
+from move37.options import build
 from move37.rewards import resolve
 from move37.tasks import load
 from move37.tasks.check import check
@@ -168,10 +169,11 @@ def test_the_family_of_contributing(tmp_path):
 
 
 def test_the_reward_of_contributing(tmp_path):
-    module = _module(tmp_path, "consistent_example", CONTRIBUTING["src/move37/rewards/consistent.py"])
-    texts = ("so it is", "一加二等于三", "1+2=3")
-    assert [module.reward(_rollout(text), _problem(language="en")).value for text in texts] == [1.0, 0.0, 1.0]
-    assert math.isnan(module.reward(_rollout("so"), _problem()).value)
+    module = _module(tmp_path, "brief_example", CONTRIBUTING["src/move37/rewards/brief.py"])
+    reward = build("reward", {"brief": module.Brief}, "brief", {"words": 4})
+    texts = ("so it is", "so it is then five", " ".join(["so"] * 8), "")
+    scores = reward.scores([(_rollout(text), _problem()) for text in texts])
+    assert [s.value for s in scores[:3]] == [1.0, 0.75, 0.0] and math.isnan(scores[3].value)
 
 
 def test_the_algorithm_of_contributing(tmp_path):
@@ -185,9 +187,9 @@ def test_the_algorithm_of_contributing(tmp_path):
 
 
 def test_the_stage_of_contributing(tmp_path, monkeypatch):
-    schema = dict(vars(recipe))
-    exec(CONTRIBUTING["src/move37/recipe.py"], schema)
-    monkeypatch.setattr(recipe, "Likelihood", schema["Likelihood"], raising=False)
+    schema = dict(vars(sections))
+    exec(CONTRIBUTING["src/move37/sections.py"], schema)
+    monkeypatch.setattr(sections, "Likelihood", schema["Likelihood"], raising=False)
     module = _module(tmp_path, "likelihood_example", CONTRIBUTING["src/move37/stages/likelihood.py"])
     import tiny
     from move37.models import folder
@@ -208,7 +210,7 @@ def test_the_stage_of_contributing(tmp_path, monkeypatch):
             device=Device.choose(loaded.hardware),
             interrupt=Interrupt(),
         )
-        stage = module.Likelihoods(context, "gold", recipe.Likelihood(stage="likelihood", problems=2))
+        stage = module.Likelihoods(context, "gold", sections.Likelihood(stage="likelihood", problems=2))
         stage.run()
         [row] = run.log("gold").metrics()
     assert "2 held-out problems" in stage.sentence()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from move37.recipe import STAGE_KINDS, TASK_KINDS, Hardware, Recipe
+from move37.recipe import Recipe
+from move37.sections import STAGE_KINDS, TASK_KINDS, Hardware
 
 BUDGET = 25
 TRAINING = {

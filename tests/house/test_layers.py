@@ -16,10 +16,11 @@ SOURCE = Path(move37.__file__).parent
 # From the ground up. A module may import from rows above its own, and from its own package.
 LAYERS = (
     ("errors", "machine", "templates"),
-    ("__init__", "files", "types", "native"),
+    ("__init__", "files", "types", "native", "options"),
     ("rewards",),
     ("tasks", "algorithms"),
-    ("shards", "recipe"),
+    ("shards", "sections"),
+    ("recipe",),
     ("runs", "world"),
     ("models",),
     ("rollout", "learner", "checkpoint"),
@@ -30,7 +31,7 @@ LAYERS = (
     ("__main__",),
 )
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
-FREE_OF_TORCH = ({name for row in LAYERS[:6] for name in row} | {"trial", "doctor", "cli", "report"}) - {"world"}
+FREE_OF_TORCH = ({name for row in LAYERS[:7] for name in row} | {"trial", "doctor", "cli", "report"}) - {"world"}
 HEAVY = {"torch", "transformers", "accelerate"}
 
 

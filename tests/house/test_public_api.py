@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import move37
-from move37 import cli, errors, recipe, runs, types
+from move37 import cli, errors, runs, sections, types
 
 PUBLIC = {
     move37: {"Move37Error", "__version__"},
@@ -46,5 +46,5 @@ def test_a_run_and_its_log():
 
 
 def test_kinds_of_stages_and_tasks():
-    assert set(recipe.STAGE_KINDS) == {"pretrain", "rl", "evaluate"}
-    assert set(recipe.TASK_KINDS) == {"family", "reasoning_gym", "file"}
+    assert set(sections.STAGE_KINDS) == {"pretrain", "rl", "evaluate"}
+    assert set(sections.TASK_KINDS) == {"family", "reasoning_gym", "file"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from move37.errors import TaskError
-from move37.recipe import FamilyTask, FileTask, GymTask
+from move37.sections import FamilyTask, FileTask, GymTask
 from move37.tasks import load, load_all
 from move37.tasks.base import Task, problem_id
 from move37.tasks.check import check, check_task, truncated

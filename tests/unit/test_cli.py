@@ -13,8 +13,8 @@ import move37
 from move37 import trial
 from move37.cli import app
 from move37.errors import Interrupted, NoSignal, RecipeError, TaskError, UserError
-from move37.recipe import FamilyTask, FileTask, GymTask
 from move37.runs import Run, is_run
+from move37.sections import FamilyTask, FileTask, GymTask
 
 RECIPE = """
 name: tiny

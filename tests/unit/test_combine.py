@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from move37.errors import RewardError
-from move37.rewards import REWARDS, Reward, resolve, scope
-from move37.rewards.combine import HANGS_LIMIT, grade
+from move37.errors import RewardError, UserError
+from move37.rewards import Each, Reward, UserReward, Weighted, resolve, scope, settings, weighted
+from move37.rewards.combine import ALWAYS, grade
+from move37.rewards.user import HANGS_LIMIT
 from move37.rewards.worker import Worker
 from move37.tasks.base import Split, Task
 from move37.types import Group, Problem, Rollout, Score, Stop, Verdict
@@ -74,7 +75,7 @@ class Equal(Task):
 
 
 TASKS = {"t": Equal("t")}
-ACCURACY, FORMAT = REWARDS["accuracy"], REWARDS["format"]
+ACCURACY, FORMAT = ALWAYS["accuracy"], ALWAYS["format"]
 
 
 def group(*answers: str, raw: bool = False) -> Group:
@@ -90,16 +91,26 @@ def group(*answers: str, raw: bool = False) -> Group:
     return Group(problem=Problem(id="p", task="t", question="q", answer="5"), rollouts=rollouts)
 
 
+def lines(**rewards: tuple[Reward, float]) -> list[Weighted]:
+    return [Weighted(name, weight, reward) for name, (reward, weight) in rewards.items()]
+
+
 @pytest.fixture
 def user(tmp_path: Path):
     (tmp_path / "mine.py").write_text(USER)
-    return lambda name: resolve(f"mine.py:{name}", tmp_path / "recipe.yaml")
+
+    def made(deadline_s: float = 10.0, **weights: float) -> list[Weighted]:
+        """Lines of a recipe: names of this file's functions, and accuracy."""
+        given = {name if name == "accuracy" else f"mine.py:{name}": weight for name, weight in weights.items()}
+        return weighted(given, tmp_path / "recipe.yaml", deadline_s)
+
+    return made
 
 
 def test_weighted_sum_and_verdicts():
     one = group("5", "6")
     one.rollouts.append(group("<answer>5</answer>", "5", raw=True).rollouts[0])
-    report = grade([one], {ACCURACY: 1.0, FORMAT: 0.25}, TASKS)
+    report = grade([one], lines(accuracy=(ACCURACY, 1.0), format=(FORMAT, 0.25)), TASKS)
     # right and well formed 1 + .25; wrong but well formed .25; right without thought 1
     assert [r.reward for r in one.rollouts] == [1.25, 0.25, 1.0]
     assert [r.verdict for r in one.rollouts] == [Verdict.RIGHT, Verdict.WRONG, Verdict.RIGHT]
@@ -110,7 +121,7 @@ def test_weighted_sum_and_verdicts():
 
 def test_accuracy_and_format_are_always_scored():
     one = group("5", "6")
-    grade([one], {FORMAT: 1.0}, TASKS)
+    grade([one], lines(format=(FORMAT, 1.0)), TASKS)
     assert [r.reward for r in one.rollouts] == [1.0, 1.0]
     assert [r.scores["accuracy"].value for r in one.rollouts] == [1.0, 0.0]
     assert one.rollouts[1].verdict is Verdict.WRONG
@@ -119,7 +130,7 @@ def test_accuracy_and_format_are_always_scored():
 def test_no_answer_is_wrong_and_partial_marks_earn_nothing():
     one = group("half", "<think>so</think> 5")
     one.rollouts[1] = group("<think>so</think> 5", raw=True).rollouts[0]
-    grade([one], {ACCURACY: 1.0}, TASKS)
+    grade([one], lines(accuracy=(ACCURACY, 1.0)), TASKS)
     assert [r.reward for r in one.rollouts] == [0.0, 0.0]
     assert one.rollouts[0].scores["accuracy"].parts == {"marks": 0.5}
     assert "missing" in one.rollouts[1].scores["accuracy"].why
@@ -127,12 +138,12 @@ def test_no_answer_is_wrong_and_partial_marks_earn_nothing():
 
 def test_what_can_not_be_told_gets_no_reward_and_is_counted():
     one = group("5", "?", "!")
-    report = grade([one], {ACCURACY: 1.0, FORMAT: 1.0}, TASKS)
+    report = grade([one], lines(accuracy=(ACCURACY, 1.0), format=(FORMAT, 1.0)), TASKS)
     assert one.rollouts[0].reward == 2.0 and one.rollouts[0].error is None
     assert [math.isnan(r.reward) for r in one.rollouts] == [False, True, True]
     assert one.rollouts[1].verdict is Verdict.CANNOT_TELL and "no way to know" in one.rollouts[1].error
     assert "ZeroDivisionError" in one.rollouts[2].error
-    assert report.reasons == {"accuracy_cannot_tell": 2} and report.ungraded == 2
+    assert report.reasons == {"accuracy_cannot_tell": 1, "accuracy_raised": 1} and report.ungraded == 2
     assert len(one.graded) == 1
 
 
@@ -151,26 +162,26 @@ def test_a_task_sees_all_its_answers_at_once():
 
     groups = [group("5", "6"), group("7", "5")]
     groups[0].rollouts[1].text = "nothing"
-    grade(groups, {ACCURACY: 1.0}, {"t": Counting("t")})
+    grade(groups, lines(accuracy=(ACCURACY, 1.0)), {"t": Counting("t")})
     assert calls == [["5", "7", "5"]]
     assert [r.reward for g in groups for r in g.rollouts] == [1.0, 0.0, 0.0, 1.0]
-    report = grade(groups, {ACCURACY: 1.0}, {"t": Broken("t")})
+    report = grade(groups, lines(accuracy=(ACCURACY, 1.0)), {"t": Broken("t")})
     assert report.reasons == {"accuracy_raised": 3} and "no pool" in groups[0].rollouts[0].error
 
 
 def test_grading_again_forgets_the_first_time():
     one = group("?")
-    grade([one], {ACCURACY: 1.0}, TASKS)
+    grade([one], lines(accuracy=(ACCURACY, 1.0)), TASKS)
     one.rollouts[0].text = "<think>so</think><answer>5</answer>"
-    grade([one], {ACCURACY: 1.0}, TASKS)
+    grade([one], lines(accuracy=(ACCURACY, 1.0)), TASKS)
     assert one.rollouts[0].reward == 1.0 and one.rollouts[0].error is None
 
 
 def test_user_reward_with_its_scope(user):
     one = group("5", "6")
-    sees = user("sees")
-    assert sees.scope == "answer"
-    grade([one], {ACCURACY: 1.0, user("length"): 1.0, sees: 2.0}, TASKS)
+    rewards = user(accuracy=1.0, length=1.0, sees=2.0)
+    assert [w.reward.scope for w in rewards] == ["answer", "response", "answer"]
+    grade([one], rewards, TASKS)
     # len("<think>so</think><answer>5</answer>") is 35
     assert [r.reward for r in one.rollouts] == [1 + 3.5 + 2, 0 + 3.5 + 2]
     assert one.rollouts[0].scores["sees"].why == "q" and one.rollouts[0].scores["sees"].parts == {"n": 1.0}
@@ -178,7 +189,7 @@ def test_user_reward_with_its_scope(user):
 
 def test_user_reward_that_misbehaves_is_data(user):
     one = group(*["5"] * 9)
-    report = grade([one], {ACCURACY: 1.0, user("odd"): 1.0}, TASKS, deadline_s=0.5)
+    report = grade([one], user(accuracy=1.0, odd=1.0, deadline_s=0.5), TASKS)
     assert report.reasons == {"odd_raised": 1, "odd_nan": 3, "odd_died": 1, "odd_hung": 1, "odd_cannot_tell": 1}
     assert [k for k, r in enumerate(one.rollouts) if r.graded] == [0, 8]
     assert one.rollouts[0].reward == one.rollouts[8].reward == 2.0
@@ -189,7 +200,7 @@ def test_user_reward_that_misbehaves_is_data(user):
 
 def test_weight_zero_only_watches(user):
     one = group("5", "5")
-    report = grade([one], {ACCURACY: 1.0, user("odd"): 0.0}, TASKS)
+    report = grade([one], user(accuracy=1.0, odd=0.0), TASKS)
     assert [r.reward for r in one.rollouts] == [1.0, 1.0] and one.rollouts[1].error is None
     assert report.reasons == {"odd_raised": 1}
 
@@ -197,27 +208,41 @@ def test_weight_zero_only_watches(user):
 @pytest.mark.parametrize("name", ["sleeps", "spins"])
 def test_hangs_are_limited_per_call(user, name):
     one = group(*["5"] * 12)
-    report = grade([one], {user(name): 1.0}, TASKS, deadline_s=0.1)
+    report = grade([one], user(**{name: 1.0}, deadline_s=0.1), TASKS)
     assert report.reasons == {f"{name}_hung": 12} and report.ungraded == 12
     assert "not tried" in one.rollouts[HANGS_LIMIT].error
 
 
+class Half(Each):
+    """Made in Python: it runs in process; scope holds there too."""
+
+    scope = "thinking"
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str | None, Verdict]] = []
+
+    def score(self, rollout: Rollout, problem: Problem) -> Score:
+        self.seen.append((rollout.text, rollout.answer, rollout.verdict))
+        if rollout.sample == 1:
+            raise KeyError("oh")
+        return Score(value=0.5 if rollout.sample == 0 else math.inf)
+
+
+class Broken(Reward):
+    def scores(self, items):
+        raise KeyError("all of them")
+
+
 def test_in_process_reward_object():
-    """Rewards made in Python run in process; scope holds there too."""
-    seen = []
-
-    @scope("thinking")
-    def mine(rollout, problem):
-        seen.append((rollout.text, rollout.answer))
-        return 0.5
-
-    one = group("5")
-    grade([one], {Reward("mine", mine, "thinking"): 2.0}, TASKS)
-    assert one.rollouts[0].reward == 1.0 and seen == [("so", None)]
+    one, half = group("5", "6", "7"), Half()
+    report = grade([one], lines(mine=(half, 2.0)), TASKS)
+    assert one.rollouts[0].reward == 1.0 and half.seen[0] == ("so", None, Verdict.RIGHT)
+    assert report.reasons == {"mine_raised": 1, "mine_nan": 1} and report.ungraded == 2
+    assert grade([one], lines(broken=(Broken(), 1.0)), TASKS).reasons == {"broken_raised": 3}
 
 
 def test_resolving(user, tmp_path):
-    assert resolve("accuracy", tmp_path) is REWARDS["accuracy"]
+    assert resolve("accuracy", tmp_path) == ACCURACY
     assert resolve("mine.py:length", tmp_path).source == f"{tmp_path}/mine.py:length"
     for name, part in {
         "acuracy": "did you mean 'accuracy'",
@@ -238,18 +263,43 @@ def test_resolving(user, tmp_path):
 
 
 def test_two_rewards_of_one_name(user, tmp_path):
+    user()
     (tmp_path / "other.py").write_text("def length(rollout, problem):\n    return 0.0\n")
     with pytest.raises(RewardError, match="length"):
-        grade([group("5")], {user("length"): 1.0, resolve("other.py:length", tmp_path): 1.0}, TASKS)
+        weighted({"mine.py:length": 1.0, "other.py:length": 1.0}, tmp_path)
 
 
 def test_a_worker_that_does_not_load(tmp_path):
     path = tmp_path / "later.py"
     path.write_text("def f(rollout, problem):\n    return 1.0\n")
     reward = resolve("later.py:f", tmp_path)
+    assert isinstance(reward, UserReward)
     path.unlink()
     with pytest.raises(RewardError, match="does not exist"):
-        grade([group("5")], {reward: 1.0}, TASKS)
+        grade([group("5")], lines(f=(reward, 1.0)), TASKS)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"acuracy": 1}, "did you mean 'accuracy'"),
+        ({"accuracy": {"weight": 1, "wieght": 2}}, "reward accuracy has no option 'wieght'"),
+        ({"mine.py:length": {"weight": 1, "n": 2}}, "takes a weight alone"),
+        ({"accuracy": {}}, "reward accuracy: give a weight"),
+        ({"accuracy": "1"}, "given: '1'"),
+        ({"accuracy": True}, "given: True"),
+        ({"accuracy": math.inf}, "given: inf"),
+    ],
+)
+def test_a_line_that_can_not_be(given, said):
+    with pytest.raises(UserError) as raised:
+        settings(given)
+    assert said in str(raised.value)
+
+
+def test_a_line_is_a_weight_or_a_mapping():
+    told = {"accuracy": {"weight": 1.0}, "x.py:f": {"weight": 0.5}}
+    assert settings({"accuracy": 1, "x.py:f": {"weight": 0.5}}) == settings(told) == told
 
 
 def test_worker_dies_with_its_children(tmp_path):

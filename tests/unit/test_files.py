@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from move37.errors import TaskError
-from move37.recipe import FileTask
+from move37.sections import FileTask
 from move37.tasks import load, split_of
 from move37.tasks.layouts import people
 from move37.types import Verdict

@@ -89,8 +89,8 @@ def test_thinking_is_kept_without_an_answer():
 def test_fill_and_reward():
     good = rollout("a</think><answer>5</answer>", "<think>")
     assert form.fill(good).ok and (good.thinking, good.answer) == ("a", "5")
-    assert form.reward(good, PROBLEM).value == 1
-    bad = form.reward(rollout("5"), PROBLEM)
+    assert form.Format().score(good, PROBLEM).value == 1
+    bad = form.Format().score(rollout("5"), PROBLEM)
     assert bad.value == 0 and "missing" in bad.why
 
 

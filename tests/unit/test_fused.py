@@ -17,7 +17,7 @@ from move37.learner.fused import FusedDecoder, Sequences, fused
 from move37.learner.learner import Learner
 from move37.models.decoder import Decoder
 from move37.models.packed import pack
-from move37.recipe import Optimizer
+from move37.sections import Optimizer
 from move37.types import LossSpec
 
 SHAPES = {

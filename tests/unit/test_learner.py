@@ -21,7 +21,7 @@ from move37.learner.batch import Example, microbatch, split, totals
 from move37.learner.learner import Learner
 from move37.learner.logprobs import pick_logprobs
 from move37.models.packed import Packed, pack
-from move37.recipe import Optimizer
+from move37.sections import Optimizer
 from move37.types import LossSpec
 
 PLAIN = Optimizer(lr=1e-3, clip_norm=1e9)  # no clipping: the gradients a step leaves are the ones it computed

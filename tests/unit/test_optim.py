@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import tiny
 from move37.learner.optim import Muon, Optimizer, learning_rate, orthogonal
-from move37.recipe import Optimizer as Settings
+from move37.sections import Optimizer as Settings
 
 
 def filled(model: nn.Module, seed: int) -> nn.Module:

@@ -26,6 +26,8 @@ WRONG = [
     ("rl.optimizer.lrr=3", "stages.rl.optimizer.lrr is not a key; did you mean 'lr'?"),
     ("rl.stepz=3", "stages.rl.stepz is not a key; did you mean 'steps'?"),
     ("rl.algorithm=grp", "stages.rl.algorithm: algorithm 'grp' is not known; did you mean 'grpo'?"),
+    ("rl.rewards.acuracy=1", "stages.rl.rewards: reward 'acuracy' is not known; did you mean 'accuracy'?"),
+    ("rl.rewards.accuracy=much", "stages.rl.rewards: reward accuracy: give a weight, or {weight: ..., and options}"),
     ("rl.samples_per_prompt=1", "stages.rl: algorithm grpo compares samples of a group"),
     ("rl.stage=reinforce", "stages.rl.stage is 'reinforce'; valid: evaluate, pretrain, rl"),
     ("after.init=ri", "stages.after.init='ri' is no earlier training stage; valid: model, rl"),
@@ -63,3 +65,9 @@ def test_every_mistake_is_told_at_once(recipe):
     with pytest.raises(RecipeError) as raised:
         load(recipe, ["rl.steps=0", "tasks.chain.held_out=2", "seed=x"])
     assert len(str(raised.value).splitlines()) == 3
+
+
+def test_rewards_resolve_to_weights_and_options(recipe):
+    rewards = load(recipe, ["rl.rewards.format=0.2", "rl.rewards.accuracy.weight=2"]).stages["rl"].rewards
+    assert rewards == {"format": {"weight": 0.2}, "accuracy": {"weight": 2.0}}
+    assert load(recipe).stages["rl"].rewards == {"accuracy": {"weight": 1.0}}

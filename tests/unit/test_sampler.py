@@ -19,11 +19,11 @@ from move37.learner.learner import Learner
 from move37.models import folder
 from move37.models.decoder import Cache
 from move37.models.hf import HFCache
-from move37.recipe import Optimizer
 from move37.rollout import sampler as module
 from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
+from move37.sections import Optimizer
 from move37.types import Group, Problem, Rollout, Stop
 
 Directory = Callable[..., Path]

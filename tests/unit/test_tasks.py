@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from move37.errors import TaskError
-from move37.recipe import FamilyTask, GymTask
+from move37.sections import FamilyTask, GymTask
 from move37.tasks import load, load_all, problem_id, split_of
 from move37.tasks.base import stream
 from move37.tasks.gym import unsafe
@@ -62,7 +62,7 @@ def test_gym_problems_are_a_function_of_split_and_index(legs):
 def test_gym_in_another_process(legs):
     """Nothing hangs on the hash seed of a process."""
     code = (
-        "from pathlib import Path; from move37.recipe import GymTask; from move37.tasks import load\n"
+        "from pathlib import Path; from move37.sections import GymTask; from move37.tasks import load\n"
         "t = load('legs', GymTask(reasoning_gym='leg_counting', config={'max_animals': 4}), 3, Path('.'))\n"
         "print(t.problem(7, 'train').id, t.problem(7, 'held_out').id)"
     )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import tiny
 from move37 import tasks
-from move37.recipe import GymTask
 from move37.rewards.form import split
+from move37.sections import GymTask
 from move37.tasks.base import Task
 from move37.tasks.curriculum import Curriculum
 from move37.templates import R1_ZERO

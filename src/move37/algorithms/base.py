@@ -11,17 +11,16 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from move37.options import STRICT
 from move37.types import Credit, Group, LossSpec, Rollout, Verdict
 
 NonNegative = Annotated[float, Field(ge=0)]
 Steps = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 SAME = 1e-8  # rewards this close are one reward: the mean of n equal floats may be off by a rounding error
-
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

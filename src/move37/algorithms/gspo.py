@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from move37.algorithms.base import STRICT, Algorithm, NonNegative, standardised
+from move37.algorithms.base import Algorithm, NonNegative, standardised
+from move37.options import STRICT
 from move37.types import LossSpec
 
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from move37 import shards
 from move37.files import write_json
-from move37.recipe import RL, Evaluate
 from move37.report.estimators import paired
 from move37.report.live import finite
 from move37.runs import Run, StageLog
+from move37.sections import RL, Evaluate
 
 PHASES = ("sample", "grade", "learn")
 

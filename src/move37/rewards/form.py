@@ -16,6 +16,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pydantic.dataclasses import dataclass as options
+
+from move37.options import STRICT
+from move37.rewards.base import Each
 from move37.types import Problem, Rollout, Score
 
 TAG = re.compile(r"</?(?:think|answer)>")
@@ -89,7 +93,10 @@ def fill(rollout: Rollout) -> Form:
     return form
 
 
-def reward(rollout: Rollout, problem: Problem) -> Score:
+@options(frozen=True, kw_only=True, config=STRICT)
+class Format(Each):
     """The format reward: 1 where the form is ok, else 0 with the reason."""
-    form = split(rollout.prefill, rollout.text)
-    return Score(value=float(form.ok), why=form.why)
+
+    def score(self, rollout: Rollout, problem: Problem) -> Score:
+        form = split(rollout.prefill, rollout.text)
+        return Score(value=float(form.ok), why=form.why)

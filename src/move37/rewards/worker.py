@@ -228,7 +228,7 @@ def _sendable(value: Any) -> Any:
     """Only what the parent can read without importing anything of the user's."""
     if isinstance(value, Score):
         parts = {str(name): float(part) for name, part in value.parts.items()}
-        return Score(value=float(value.value), parts=parts, why=str(value.why))
+        return Score(value=float(value.value), parts=parts, why=str(value.why), cause=str(value.cause))
     if value is None or type(value) in (bool, int, float, str, tuple, list):
         return value
     return float(value)  # numpy and torch scalars
@@ -238,7 +238,7 @@ def _load(target: str) -> Callable[..., Any]:
     module, _, name = target.rpartition(":")
     if module.startswith("move37."):
         return getattr(importlib.import_module(module), name)
-    from move37.rewards import load  # here: rewards/__init__ is not needed for our own functions
+    from move37.rewards.user import load  # here: user.py imports this module
 
     return load(target)
 

@@ -7,9 +7,10 @@ from typing import Any
 from move37 import tasks
 from move37.errors import TaskError
 from move37.models import folder
-from move37.recipe import RL, AnyStage, Evaluate, Pretrain, Recipe
+from move37.recipe import Recipe
 from move37.report.live import Live
 from move37.runs import Run
+from move37.sections import RL, AnyStage, Evaluate, Pretrain
 from move37.stages.checking import check_model, check_tasks, evaluate_checkpoint
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.evaluate import Evaluation

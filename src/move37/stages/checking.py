@@ -10,15 +10,15 @@ from transformers import PreTrainedTokenizerFast
 
 from move37 import tasks
 from move37.models import folder
-from move37.recipe import RL, Evaluate, Recipe
+from move37.recipe import Recipe
 from move37.report.estimators import pass_at_k
 from move37.report.live import Live
-from move37.rewards import REWARDS
-from move37.rewards.combine import grade
+from move37.rewards.combine import ACCURACY, grade
 from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import Run
+from move37.sections import RL, Evaluate
 from move37.stages import watch
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.evaluate import Evaluation
@@ -60,7 +60,7 @@ def check_model(recipe: Recipe, base: Path) -> list[dict[str, Any]]:
         problems = task.held_out_problems(PROBLEMS)
         seed = watch.mix(recipe.seed, "check", name)
         groups = sampler.sample(problems, SAMPLES, Sampling(max_new_tokens=limit), seed)
-        grade(groups, {REWARDS["accuracy"]: 1.0}, known)
+        grade(groups, ACCURACY, known)
         records.append({"check": f"pass@{SAMPLES} of {name}", **_signal(groups)})
     return records
 

@@ -17,11 +17,12 @@ from torch import nn
 from move37 import machine
 from move37.errors import Interrupted, RecipeError
 from move37.models import folder
-from move37.recipe import RL, Evaluate, Hardware, Recipe
+from move37.recipe import Recipe
 from move37.report.live import Live
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import Run
+from move37.sections import RL, Evaluate, Hardware
 from move37.tasks.base import Task
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -6,11 +6,10 @@ import time
 from typing import Any
 
 from move37.models import folder
-from move37.recipe import Evaluate
 from move37.report.estimators import summarise
-from move37.rewards import REWARDS
-from move37.rewards.combine import grade
+from move37.rewards.combine import ACCURACY, grade
 from move37.rollout.draw import Sampling
+from move37.sections import Evaluate
 from move37.stages import watch
 from move37.stages.context import Context
 from move37.types import Group
@@ -74,7 +73,7 @@ class Evaluation:
             if self.context.interrupt.asked:
                 self.context.interrupt.stop("everything before this evaluation", self.context.run.resume_command())
             part = self.sampler.sample(self.problems[first : first + AT_ONCE], samples, sampling, seed)
-            grade(part, {REWARDS["accuracy"]: 1.0, REWARDS["format"]: 0.0}, self.tasks)
+            grade(part, ACCURACY, self.tasks)
             groups += part
             self.done += len(part)
             self.context.display.step({"step": self.done, "tokens": sum(r.length for g in part for r in g.rollouts)})

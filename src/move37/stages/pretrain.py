@@ -11,7 +11,7 @@ from move37.learner.batch import Example
 from move37.learner.learner import Learner
 from move37.models import folder
 from move37.models.decoder import Decoder, Shape
-from move37.recipe import Pretrain
+from move37.sections import Pretrain
 from move37.stages.context import Context
 from move37.stages.training import Training
 from move37.templates import R1_ZERO

@@ -13,9 +13,9 @@ from move37.checkpoint import cpu_copy
 from move37.errors import Mismatch, NoSignal
 from move37.learner.batch import Example
 from move37.learner.learner import Learner
-from move37.recipe import RL
 from move37.rewards.combine import GradeReport, grade
 from move37.rollout.draw import Sampling
+from move37.sections import RL
 from move37.stages import watch
 from move37.stages.context import Context, frozen_copy
 from move37.stages.training import Training
@@ -33,6 +33,7 @@ class RLTraining(Training):
     def __init__(self, context: Context, name: str, section: RL) -> None:
         super().__init__(context, name, section, section.steps)
         self.tasks = context.chosen(section.tasks)
+        self.rewards = rewards.weighted(section.rewards, context.run.base, section.reward_deadline_s)
         self.algorithm = section.build_algorithm()
         self.spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
         self.loaded = context.load(section)
@@ -49,7 +50,6 @@ class RLTraining(Training):
         self.reference = frozen_copy(self.loaded.model) if self.spec.kl_coef > 0 else None
         self.sampler = context.sampler(self.loaded)
         self.sampling = Sampling(temperature=section.temperature, max_new_tokens=section.max_new_tokens, stop=tuple(section.stop))
-        self.rewards = {rewards.resolve(key, context.run.base): weight for key, weight in section.rewards.items()}
         self.curriculum = Curriculum(self.tasks, context.recipe.seed)
         self.probe_problems = [p for t in self.tasks.values() for p in t.held_out_problems(PROBE_PROBLEMS)]
         self.starved = 0
@@ -102,7 +102,7 @@ class RLTraining(Training):
         return kept, reports, thrown / sampled
 
     def _grade(self, groups: list[Group]) -> GradeReport:
-        return grade(groups, self.rewards, self.tasks, self.section.reward_deadline_s)
+        return grade(groups, self.rewards, self.tasks)
 
     def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
         """The step's updates, each on its own random part of the rollouts."""

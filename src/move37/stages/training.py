@@ -10,8 +10,8 @@ from typing import Any
 from move37 import checkpoint
 from move37.learner.learner import Learner
 from move37.models import folder
-from move37.recipe import TrainingSection
 from move37.runs import StageLog
+from move37.sections import TrainingSection
 from move37.stages.context import Context
 
 

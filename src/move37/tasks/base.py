@@ -87,7 +87,7 @@ class Task(ABC):
         try:
             return self.verify(answer, problem)
         except Exception as error:  # what a verifier does not expect is data about one answer
-            return Score.cannot_tell(f"the verifier raised {type(error).__name__}: {error}"[:500])
+            return Score.cannot_tell(f"the verifier raised {type(error).__name__}: {error}"[:500], cause="raised")
 
     def gold_answers(self, problem: Problem) -> list[str]:
         """Answers that must be graded right."""

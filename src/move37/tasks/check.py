@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from move37.errors import TaskError
-from move37.rewards import REWARDS
-from move37.rewards.combine import grade
+from move37.rewards.combine import ACCURACY, grade
 from move37.rewards.verify import parse_number
 from move37.tasks.base import Split, Task
 from move37.types import Group, Problem, Rollout, Stop
@@ -103,7 +102,7 @@ def check_task(task: Task, n: int) -> list[Record]:
         rollouts = [_rollout(problem, k, prefill, text) for k, (_, _, prefill, text) in enumerate(plan)]
         groups.append(Group(problem=problem, rollouts=rollouts))
         plans.append(plan)
-    grade(groups, {REWARDS["accuracy"]: 1.0}, {task.name: task})
+    grade(groups, ACCURACY, {task.name: task})
     return [
         Record(
             task=task.name,
