@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -41,7 +42,7 @@ class Channel:
         while (request := self.read()) is not None:
             try:
                 self.write(**handlers[request.pop("do")](**request))
-            except Exception as problem:
+            except Exception as problem:  # the benchmark decides what to do without this contender
                 traceback.print_exc()
                 self.write(error=f"{type(problem).__name__}: {problem}"[:2000])
 
@@ -80,7 +81,8 @@ class Worker:
 
     def close(self) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it is dead already, and was written to
+            self.process.stdin.close()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:

@@ -8,13 +8,18 @@ from typing import Any
 
 import torch
 
-from channel import Channel
+from channel import Channel, Handler
 from move37 import machine
 from pieces import Step
 
 
 class Served:
+    """The requests that this worker answers."""
+
     step: Step
+
+    def handlers(self) -> dict[str, Handler]:
+        return {"load": self.load, "run": self.run, "learn": self.learn, "sample": self.sample}
 
     def load(self, path: str, dtype: str, kernels: str, budget: int) -> dict[str, Any]:
         torch.set_num_threads(machine.cores())
@@ -34,5 +39,4 @@ class Served:
 
 
 if __name__ == "__main__":
-    served = Served()
-    Channel().serve({"load": served.load, "run": served.run, "learn": served.learn, "sample": served.sample})
+    Channel().serve(Served().handlers())

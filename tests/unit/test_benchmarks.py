@@ -22,6 +22,7 @@ import workload
 from channel import Worker, WorkerFailed
 from move37.models import folder
 from move37.models.decoder import Decoder
+from move37_worker import Served
 
 
 @pytest.fixture
@@ -30,7 +31,21 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setitem(common.SIZES, "S", (32, 2, 2))
     monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(workload, "NEW", 6)
+    monkeypatch.setattr(roofline, "SQUARES", (64,))
+    monkeypatch.setattr(roofline, "TALL", ())
     return tmp_path
+
+
+class Inline:
+    """Move37's worker without a process of its own."""
+
+    def __init__(self):
+        self.handlers = Served().handlers()
+
+    def ask(self, do, **given):
+        told = json.loads(json.dumps(self.handlers[do](**json.loads(json.dumps(given)))))
+        torch.set_num_threads(1)
+        return {**told, "peak_memory": 1}
 
 
 def lines(path):
@@ -172,7 +187,8 @@ def test_the_padded_loss_has_the_gradient_of_ours(small):
         assert told["grad_norm"] == pytest.approx(ours["grad_norm"], rel=1e-4)
 
 
-def test_each_script_runs_and_writes_a_line(small):
+def test_each_script_runs_and_writes_a_line(small, monkeypatch):
+    monkeypatch.setattr(common.Workers, "start", lambda *_, **__: Inline())
     shared = {"kernels": "torch", "budget": 256, "prompts": 2, "samples": 2, "micro_batch": 2}
     shared |= {"rounds": 1, "cold": True, "tries": 1}
     rl_step.measure(SimpleNamespace(**shared, trl_python=None), "S", 40, "forced", "float32")
@@ -188,7 +204,7 @@ def test_each_script_runs_and_writes_a_line(small):
         assert {"hardware", "versions", "command", "date"} <= set(line)
 
 
-def test_the_ceilings_are_measured():
+def test_the_ceilings_are_measured(small):
     torch.set_num_threads(1)
     assert roofline.products("float32", seconds=0.0) > 1e8
     assert roofline.reading(1 << 16) > 1e7
