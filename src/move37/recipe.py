@@ -27,6 +27,7 @@ from move37.sections import (
     AnyTask,
     Evaluate,
     Hardware,
+    Loop,
     Optimizer,
     Pretrain,
     Section,
@@ -193,5 +194,5 @@ def _explain(where: str, error: Any) -> str:
 
 
 def _schema_at(location: list[str]) -> list[str]:
-    sections = {"optimizer": Optimizer, "hardware": Hardware}
+    sections = {"optimizer": Optimizer, "hardware": Hardware, "loop": Loop}
     return list(sections.get(location[-1] if location else "", Recipe).model_fields)

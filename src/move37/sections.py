@@ -96,6 +96,28 @@ class StageSection(Section):
     """Base of all stages."""
 
 
+class Loop(Section):
+    """An entry of `stop` that ends a response in a loop."""
+
+    repeat: Annotated[int, Field(ge=16)] = Field(128, description="tokens at the end that are one block, 4 times or more")
+
+
+StopEntry = Annotated[
+    Union[Annotated[Loop, Tag("loop")], Annotated[str, Tag("string")]],
+    Discriminator(lambda value: "loop" if isinstance(value, dict | Loop) else "string"),
+]
+STOP = Field(
+    default_factory=list,
+    description="what ends a response: strings, and `{repeat: 128}` for one whose last 128 tokens are a loop",
+)
+
+
+def stops(entries: list[str | Loop]) -> dict[str, Any]:
+    """The settings of a `Sampling` that `stop` means: several loops are the shortest."""
+    windows = [entry.repeat for entry in entries if isinstance(entry, Loop)]
+    return {"stop": tuple(e for e in entries if isinstance(e, str)), "repeat": min(windows, default=0)}
+
+
 INIT = Field("model", description="what to start from: `model` (the recipe's) or the name of an earlier training stage")
 
 
@@ -154,7 +176,7 @@ class RL(TrainingSection):
     updates_per_step: Positive = Field(1, description="optimizer updates, each on its own part of the step's rollouts")
     max_new_tokens: Positive = Field(256, description="longest response, in tokens")
     temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the policy, in sampling and in the loss")
-    stop: list[str] = Field(default_factory=list, description="strings that end a response")
+    stop: list[StopEntry] = STOP
     rewards: dict[str, Any] = Field(
         default_factory=lambda: {"accuracy": 1.0},
         validate_default=True,
@@ -236,7 +258,7 @@ class Evaluate(StageSection):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")
     top_k: Annotated[int, Field(ge=0)] = Field(0, description="0 is off")
     min_p: Share = Field(0.0, description="0 is off")
-    stop: list[str] = Field(default_factory=list, description="strings that end a response")
+    stop: list[StopEntry] = STOP
     greedy: bool = Field(True, description="one greedy response per problem as well")
 
 

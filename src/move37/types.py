@@ -29,6 +29,7 @@ class Stop(StrEnum):
 
     EOS = "eos"  # the model sampled its end-of-sequence token
     STRING = "string"  # a stop string of the recipe appeared in the text
+    REPEAT = "repeat"  # the last tokens were one block again and again, and the recipe ends such responses
     LENGTH = "length"  # the token limit was reached: the response is truncated
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from move37.errors import RecipeError
 from move37.recipe import load
+from move37.sections import stops
 
 RECIPE = """
 name: tiny
@@ -28,6 +29,9 @@ WRONG = [
     ("rl.algorithm=grp", "stages.rl.algorithm: algorithm 'grp' is not known; did you mean 'grpo'?"),
     ("rl.rewards.acuracy=1", "stages.rl.rewards: reward 'acuracy' is not known; did you mean 'accuracy'?"),
     ("rl.rewards.accuracy=much", "stages.rl.rewards: reward accuracy: give a weight, or {weight: ..., and options}"),
+    ("rl.stop=[{repat: 64}]", "stages.rl.stop.0.loop.repat is not a key; did you mean 'repeat'?"),
+    ("rl.stop=[{repeat: 3}]", "stages.rl.stop.0.loop.repeat: Input should be greater than or equal to 16 (given: 3)"),
+    ("rl.stop=[3]", "stages.rl.stop.0.string: Input should be a valid string (given: 3)"),
     ("rl.samples_per_prompt=1", "stages.rl: algorithm grpo compares samples of a group"),
     ("rl.stage=reinforce", "stages.rl.stage is 'reinforce'; valid: evaluate, pretrain, rl"),
     ("after.init=ri", "stages.after.init='ri' is no earlier training stage; valid: model, rl"),
@@ -71,3 +75,9 @@ def test_rewards_resolve_to_weights_and_options(recipe):
     rewards = load(recipe, ["rl.rewards.format=0.2", "rl.rewards.accuracy.weight=2"]).stages["rl"].rewards
     assert rewards == {"format": {"weight": 0.2}, "accuracy": {"weight": 2.0}}
     assert load(recipe).stages["rl"].rewards == {"accuracy": {"weight": 1.0}}
+
+
+def test_what_ends_a_response(recipe):
+    entries = load(recipe, ["rl.stop=[</answer>, {repeat: 64}, {repeat: 32}]"]).stages["rl"].stop
+    assert stops(entries) == {"stop": ("</answer>",), "repeat": 32}
+    assert stops([]) == {"stop": (), "repeat": 0}

@@ -22,6 +22,7 @@ class Sampling:
     min_p: float = 0.0
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
+    repeat: int = 0  # ends a response whose last so many tokens are a loop (see loops.py); 0 is off
 
     @property
     def truncated(self) -> bool:

@@ -18,6 +18,7 @@ from move37.models import native
 from move37.models.folder import Loaded
 from move37.models.head import logits
 from move37.rollout.draw import Sampling, choose, stream, uniforms
+from move37.rollout.loops import due, loops
 from move37.rollout.prompt import Prompter
 from move37.types import Group, Problem, Rollout, Stop
 
@@ -119,6 +120,8 @@ class Sampler:
                 row.stop = Stop.EOS
             elif sampling.stop and self._stopped(row.tokens, sampling.stop):
                 row.stop = Stop.STRING
+            elif sampling.repeat and due(len(row.tokens)) and loops(row.tokens, sampling.repeat):
+                row.stop = Stop.REPEAT
             going.append(row.stop is Stop.LENGTH)
         return going
 

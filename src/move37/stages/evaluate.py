@@ -9,7 +9,7 @@ from move37.models import folder
 from move37.report.estimators import summarise
 from move37.rewards.combine import ACCURACY, grade
 from move37.rollout.draw import Sampling
-from move37.sections import Evaluate
+from move37.sections import Evaluate, stops
 from move37.stages import watch
 from move37.stages.context import Context
 from move37.types import Group
@@ -64,7 +64,7 @@ class Evaluation:
     def _sampling(self, temperature: float) -> Sampling:
         s = self.section
         truncation = {} if temperature == 0 else {"top_p": s.top_p, "top_k": s.top_k, "min_p": s.min_p}
-        return Sampling(temperature=temperature, max_new_tokens=s.max_new_tokens, stop=tuple(s.stop), **truncation)
+        return Sampling(temperature=temperature, max_new_tokens=s.max_new_tokens, **stops(s.stop), **truncation)
 
     def _answer(self, samples: int, sampling: Sampling, what: str) -> list[Group]:
         seed = watch.mix(self.context.recipe.seed, "evaluate", what)

@@ -15,7 +15,7 @@ from move37.learner.batch import Example
 from move37.learner.learner import Learner
 from move37.rewards.combine import GradeReport, grade
 from move37.rollout.draw import Sampling
-from move37.sections import RL
+from move37.sections import RL, stops
 from move37.stages import watch
 from move37.stages.context import Context, frozen_copy
 from move37.stages.training import Training
@@ -49,7 +49,7 @@ class RLTraining(Training):
         )
         self.reference = frozen_copy(self.loaded.model) if self.spec.kl_coef > 0 else None
         self.sampler = context.sampler(self.loaded)
-        self.sampling = Sampling(temperature=section.temperature, max_new_tokens=section.max_new_tokens, stop=tuple(section.stop))
+        self.sampling = Sampling(temperature=section.temperature, max_new_tokens=section.max_new_tokens, **stops(section.stop))
         self.curriculum = Curriculum(self.tasks, context.recipe.seed)
         self.probe_problems = [p for t in self.tasks.values() for p in t.held_out_problems(PROBE_PROBLEMS)]
         self.starved = 0
