@@ -2,8 +2,8 @@
 
     python benchmarks/table.py
 
-The newest line per configuration and CPU counts. Between the marks `<!-- NAME:START -->` and `<!-- NAME:END -->` of the page
-everything is written anew.
+The newest line per configuration and CPU counts; lines taken under foreign load (meter.py) are left out. Between the marks
+`<!-- NAME:START -->` and `<!-- NAME:END -->` of the page everything is written anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from meter import LIMIT
 from move37 import machine
 
 ROOT = Path(__file__).parents[1]
@@ -36,12 +37,18 @@ def pick(lines: list[Line]) -> list[Line]:
     return list(found.values())
 
 
+def quiet(line: Line) -> bool:
+    """Whether nothing else used the CPUs while it was measured."""
+    loads = [found.get("foreign", 0.0) for found in line.get("results", {}).values()]
+    return max([line.get("foreign", 0.0), *loads]) <= LIMIT
+
+
 def newest(benchmark: str, here: bool = False) -> list[Line]:
     """The lines that count of a benchmark's results; `here`: only of this machine's CPU."""
     path = RESULTS / f"{benchmark}.jsonl"
     lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     mine = cpu({"hardware": machine.describe()})
-    return [line for line in pick(lines) if not here or cpu(line) == mine]
+    return [line for line in pick([one for one in lines if quiet(one)]) if not here or cpu(line) == mine]
 
 
 def _about(line: Line) -> str:

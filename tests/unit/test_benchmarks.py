@@ -130,6 +130,12 @@ def test_the_newest_line_of_a_configuration_and_cpu_counts():
     assert [one["speed"] for one in table.pick(told)] == [4, 2, 3]
 
 
+def test_disturbed_lines_make_no_table():
+    assert table.quiet({"results": {"move37": {"tokens_per_s": 1.0}}}) and table.quiet({"foreign": 0.04})
+    assert not table.quiet({"foreign": 0.05})
+    assert not table.quiet({"results": {"move37": {"foreign": 0.0}, "trl": {"foreign": 0.2}}})
+
+
 def test_a_page_is_filled_between_its_marks():
     page = "a\n<!-- start:START -->\nold\n<!-- start:END -->\nb\n"
     assert table.fill(page, {"start": r"\1 new"}) == "a\n<!-- start:START -->\n\\1 new\n<!-- start:END -->\nb\n"
