@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from move37 import graph
 from move37.recipe import Recipe, parse
 from move37.report.estimators import summarise
-from move37.runs import Run
+from move37.runs import Run, StageLog
 from move37.types import Group, Problem, Rollout, Score, Stop, Verdict
 
 DIRECT = "I see it. </think> <answer>{answer}</answer>"
@@ -133,8 +134,11 @@ def run(root: Path, name: str = "made_up", seed: int = 0, steps: int = 40) -> Pa
             sampled = [group(i, chance, samples=16, seed=seed + 10) for i in range(8)]
             greedy = [group(i, chance, samples=1, seed=seed + 20) for i in range(8)]
             numbers = {"stage": stage, "model": "bundled", "temperature": 1.0, "seconds": 9.0, "tokens": 4000}
-            made.log(stage).evaluation(numbers | summarise(sampled, greedy), sampled, greedy)
-        log = made.log("rl")
+            log = begin(made, stage) if stage == "before" else made.log(stage)
+            log.evaluation(numbers | summarise(sampled, greedy), sampled, greedy)
+            if stage == "before":
+                log.finish({"tokens": 4000, "seconds": 9.0}, "evaluation")
+        log = begin(made, "rl")
         for step in range(steps + 1):
             groups = [group(100 * step + i, 0.1 + 0.02 * step, seed=seed) for i in range(3)]
             if step % 10 == 0:
@@ -144,5 +148,20 @@ def run(root: Path, name: str = "made_up", seed: int = 0, steps: int = 40) -> Pa
             if step:
                 log.rollouts(step, groups)
                 log.record(step, metrics(step))
-        log.finish({"steps": steps})
+        checkpoint(log, b"weights", steps)
+        begin(made, "after").finish({"tokens": 4000, "seconds": 9.0}, "evaluation")
         return made.path
+
+
+def begin(made: Run, stage: str) -> StageLog:
+    """Put on record that a stage has begun, from what its parents made."""
+    log = made.log(stage)
+    log.begin(graph.begin(made, stage, {"path": "bundled", "sha256": "0" * 64}))
+    return log
+
+
+def checkpoint(log: StageLog, weights: bytes, steps: int) -> None:
+    """A stage has ended and left a model."""
+    log.final.mkdir(exist_ok=True)
+    (log.final / "model.safetensors").write_bytes(weights)
+    log.finish({"steps": steps, "tokens": 12000 * steps, "seconds": 4.0 * steps}, "checkpoint")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -65,32 +69,81 @@ def common(
     ctx.obj = {"plain": plain or not sys.stdout.isatty()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Going:
+    """What `run` does about a run that is there, and which stages it is about."""
+
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is there")] = False
+    new: Annotated[bool, typer.Option("--new", help="start another one beside it: name-2, name-3 ...")] = False
+    force: Annotated[bool, typer.Option("--force", help="delete it and start again")] = False
+    remake: Annotated[
+        bool, typer.Option("--remake", help="go on; make again what a changed key invalidates, or the stages named")
+    ] = False
+    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="this stage alone")] = None
+    start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="this stage and those after it")] = None
+
+    def mode(self, there: bool) -> Literal["resume", "new", "force"] | None:
+        """How to open the run. Who names a stage of a run that is there means that run."""
+        going_on = "remake" if self.remake else "resume"
+        given = {going_on: self.resume or self.remake, "new": self.new, "force": self.force}
+        asked = [name for name, wanted in given.items() if wanted]
+        if len(asked) > 1:
+            raise UserError(f"--{' and --'.join(asked)} exclude each other; choose one")
+        if going_on in asked or (not asked and there and (self.only or self.start)):
+            return "resume"
+        return "new" if self.new else "force" if self.force else None
+
+
+def options_of(group: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take `group`, a dataclass of typer options, as its last parameter."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        hints = [get_type_hints(one, include_extras=True) for one in (function, group)]
+        signatures = [inspect.signature(one).parameters.values() for one in (function, group)]
+        own, fields = (
+            [p.replace(annotation=hint[p.name], kind=p.KEYWORD_ONLY) for p in signature]
+            for signature, hint in zip(signatures, hints, strict=True)
+        )
+        last = own.pop().name
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            function(**{p.name: given[p.name] for p in own}, **{last: group(**{f.name: given[f.name] for f in fields})})
+
+        command.__signature__ = inspect.Signature([*own, *fields])  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in (*own, *fields)}
+        del command.__wrapped__
+        return command
+
+    return decorate
+
+
 @app.command()
+@options_of(Going)
 def run(
     ctx: typer.Context,
     recipe: RecipeFile,
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is there")] = False,
-    new: Annotated[bool, typer.Option("--new", help="start another one beside it: name-2, name-3 ...")] = False,
-    force: Annotated[bool, typer.Option("--force", help="delete it and start again")] = False,
     runs: Annotated[Path, typer.Option("--runs", help="directory of run directories")] = Path("runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check and show the recipe, run nothing")] = False,
+    going: Going = Going(),
 ) -> None:
-    """Run a recipe: train, evaluate, and write the report."""
+    """Run a recipe: train, evaluate, and write the report. Stages that are done and unchanged are passed over."""
+    from move37 import graph
     from move37 import recipe as recipes
-    from move37.runs import Run
+    from move37.runs import Run, is_run
 
-    chosen = [name for name, given in (("resume", resume), ("new", new), ("force", force)) if given]
-    if len(chosen) > 1:
-        raise UserError(f"--{' and --'.join(chosen)} exclude each other; choose one")
     loaded = recipes.load(recipe, overrides or [])
+    names = graph.chosen(loaded, going.only, going.start)
+    mode = going.mode(there=is_run(runs / loaded.name))
     if dry_run:
         typer.echo(_sentences(loaded) + "\n" + loaded.to_yaml())
         return
-    made = Run.create(runs, loaded, chosen[0] if chosen else None, source=recipe, overrides=overrides or [])  # type: ignore[arg-type]
+    made = Run.create(runs, loaded, mode, source=recipe, overrides=overrides or [])
     with made:
+        notes = graph.settle(made, names, going.remake) if mode == "resume" else []
         try:
-            _run(made, ctx.obj["plain"])
+            _run(made, names, notes, ctx.obj["plain"])
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted: {made.path} keeps what was saved. Go on with: {made.resume_command()}") from None
         except Move37Error:
@@ -99,14 +152,16 @@ def run(
             _crash(made.path, f"what was saved is safe. Go on with: {made.resume_command()}")
 
 
-def _run(made: Run, plain: bool) -> None:
+def _run(made: Run, names: list[str], notes: list[str], plain: bool) -> None:
     from move37 import stages
     from move37.report import page, summary
     from move37.report.live import Live
 
     with Live(title=made.recipe.name, console=_console(plain), plain=plain) as display:
+        for note in notes:
+            display.note(note)
         try:
-            stages.run_recipe(made.recipe, made, display)
+            stages.run_recipe(made.recipe, made, display, names)
         except Interrupted:
             summary.write(made)
             page.write(made)
@@ -222,6 +277,15 @@ def report(
     for one in opened:
         summary.write(one)
         typer.echo(f"report: {page.write(one)}")
+
+
+@app.command()
+def lineage(ctx: typer.Context, run: RunDirectory) -> None:
+    """Show what a run's stages were made from, what they made, and what that cost."""
+    from move37.report.lineage import tree
+    from move37.runs import Run
+
+    _console(ctx.obj["plain"]).print(tree(Run.open(run)))
 
 
 @app.command("ls")

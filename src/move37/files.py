@@ -5,6 +5,7 @@ Every write that can meet a full disk says which file it was, and leaves what wa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -92,6 +93,23 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], str | None]:
                 return rows, line.decode("utf-8", "replace")
             raise RunError(f"{path}: line {number} is damaged: {problem}") from None
     return rows, None
+
+
+def fingerprint(path: Path, pattern: str = "*") -> str:
+    """sha256 of a file; of a directory, over the files below it that fit `pattern`, hidden ones left out, with their names."""
+    if path.is_file():
+        return _sha256(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob(pattern) if p.is_file()):
+        inside = file.relative_to(path)
+        if not any(part.startswith(".") for part in inside.parts):
+            digest.update(f"{inside.as_posix()}\0{_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,16 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from move37.errors import RecipeError, nearest
 from move37.sections import (
-    RL,
     STAGE_KINDS,
     TASK_KINDS,
     AnyStage,
     AnyTask,
-    Evaluate,
+    Artefact,
     Hardware,
     Loop,
     Optimizer,
-    Pretrain,
     Section,
-    TrainingSection,
+    StageSection,
 )
 
 
@@ -52,28 +51,33 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _names(self) -> Recipe:
-        earlier: list[str] = ["model"]
+        earlier: dict[str, StageSection] = {}
         for name, stage in self.stages.items():
-            if not self.tasks:
+            if name == "model" or not re.fullmatch(r"[\w-]+", name):
+                raise ValueError(f"stages.{name}: a stage is named with letters, digits, _ and -, and not `model`")
+            if "tasks" in stage.READS and not self.tasks:
                 raise ValueError(f"stages.{name} needs problems, but the recipe has no `tasks`")
-            if not isinstance(stage, Pretrain):
-                self._check_start(name, stage, earlier)
-            if isinstance(stage, TrainingSection):
-                earlier.append(name)
+            for key, value in stage.inputs().items():
+                self._check_input(f"stages.{name}.{key}", value, stage.INPUTS[key.partition(".")[0]], earlier)
+            for task in dict(stage).get("tasks") or []:
+                if task not in self.tasks:
+                    raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")
+            earlier[name] = stage
         return self
 
-    def _check_start(self, name: str, stage: RL | Evaluate, earlier: list[str]) -> None:
-        if stage.init not in earlier:
-            raise ValueError(
-                f"stages.{name}.init={stage.init!r} is no earlier training stage; {nearest(stage.init, earlier)}"
-            )
-        if stage.init == "model" and self.model is None:
-            raise ValueError(
-                f"stages.{name} starts from `model`, but the recipe names no model; set `model: bundled` or init"
-            )
-        for task in stage.tasks or []:
-            if task not in self.tasks:
-                raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")
+    def _check_input(self, key: str, value: str, wanted: Artefact, earlier: dict[str, StageSection]) -> None:
+        """An input is an earlier stage that makes what is wanted, or the recipe's model, or (for data) a file."""
+        makers = [name for name, stage in earlier.items() if wanted == stage.MAKES]
+        if value in makers:
+            return
+        if wanted == "checkpoint":
+            if value != "model":
+                raise ValueError(f"{key}={value!r} is no earlier training stage; {nearest(value, [*makers, 'model'])}")
+            if self.model is None:
+                raise ValueError(f"{key} is `model`, but the recipe names no model; set `model: bundled` or {key}")
+        elif value in self.stages or (not Path(value).suffix and "/" not in value):
+            told = nearest(value, makers) if makers else "no earlier stage makes any"
+            raise ValueError(f"{key}={value!r} is no earlier stage that makes {wanted}; {told} (a file is named with its ending)")
 
     def to_yaml(self) -> str:
         """The resolved recipe: every field that applies, defaults included."""

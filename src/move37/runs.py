@@ -1,8 +1,8 @@
 """Runs: a directory per run, whose files are the truth. No torch.
 
     runs/<name>/
-        recipe.yaml                      resolved, overrides included
-        lineage.json                     command, versions, machine, what each stage started from
+        recipe.yaml                      resolved, overrides included; the last one it was run with
+        lineage.json                     command, versions, machine
         run.lock                         held (flock) by the one process that writes here
         summary.json  report.html        made from the files below, at any time
         stages/<stage>/
@@ -11,8 +11,9 @@
             probe.jsonl  probe/step-000123.parquet      the same held-out problems; step 0 is before training
             checkpoints/step-000123/     the checkpoint module's
             final/                       a Hugging Face model directory
+            data/                        a data set: JSONL, with statistics.json
             eval.json                    an evaluate stage's numbers, beside rollouts/sampled.parquet and greedy.parquet
-            done.json                    the stage has ended
+            lineage.json                 what the stage was made from; once it has ended, what it made (graph.py)
 
 Example:
     >>> with Run.create(Path("runs"), recipe) as run:
@@ -41,12 +42,20 @@ import yaml
 
 from move37 import __version__, native, shards
 from move37.errors import RecipeError, RunBusy, RunError, UserError
-from move37.files import append_line, read_json, read_lines, write_atomic, write_json
+from move37.files import append_line, fingerprint, read_json, read_lines, write_atomic, write_json
 from move37.machine import describe
 from move37.recipe import Recipe, parse
+from move37.sections import Artefact
 from move37.types import Group
 
 Mode = Literal["resume", "new", "force"]
+# What a stage can make -> where it lies in the stage's directory, and the files whose content identifies it.
+ARTEFACTS: dict[Artefact, tuple[str, str]] = {
+    "checkpoint": ("final", "*.safetensors"),
+    "data": ("data", "*.jsonl"),
+    "evaluation": ("eval.json", "*"),
+}
+GONE = ".gone-"  # a stage that is being deleted
 TIMED = ("wall_s", "seconds", "tokens_per_s")
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "reasoning-gym", "math-verify")
 
@@ -89,8 +98,8 @@ class Run:
     def __init__(self, path: Path, recipe: Recipe, lock: TextIO | None = None) -> None:
         self.path = path
         self.recipe = recipe
-        self.resumed = False
         self._lock = lock
+        self._asked: dict[str, Any] = {}  # recipe file and overrides of a run that goes on
 
     # ------------------------------------------------------------------------------------------------ making, opening
 
@@ -106,13 +115,12 @@ class Run:
         """Make, resume or replace `root/<recipe name>` and lock it.
 
         Args:
-            mode: None refuses a run that exists; `resume` goes on with it, if its recipe is this one; `new` takes the
-                next free name (`-2`, `-3` ...); `force` deletes it and starts again.
+            mode: None refuses a run that exists; `resume` goes on with it (`graph.settle` says whether this recipe
+                can); `new` takes the next free name (`-2`, `-3` ...); `force` deletes it and starts again.
             source: the recipe file, to which the recipe's own relative paths refer.
 
         Raises:
             UserError: the directory is there and no mode says what to do; or it is not a run; or nothing to resume.
-            RecipeError: `resume` with another recipe; names the keys.
             RunBusy: another process holds it.
         """
         if Path(recipe.name).name != recipe.name:
@@ -133,24 +141,22 @@ class Run:
         return run
 
     def _open(self, mode: Mode | None, source: Path | None, overrides: list[str]) -> None:
+        asked = {"recipe_file": str(Path(source).resolve()) if source else None, "overrides": overrides}
         if mode == "resume":
-            self._same_recipe()
-            self.resumed = True
-            again = {"time": _now(), "versions": versions()}
-            self._add_lineage("resumed", [*self.lineage.get("resumed", []), again])
+            self._asked = asked if source else {}
+            for path in (self.path / "stages").glob(f"{GONE}*"):
+                shutil.rmtree(path)
             return
         if mode == "force":
             _empty(self.path)
         lineage = {
-            "recipe_file": str(Path(source).resolve()) if source else None,
-            "overrides": overrides,
+            **asked,
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "started": _now(),
             "seed": self.recipe.seed,
             "versions": versions(),
             "hardware": describe(),
             "kernels": self._kernels(),
-            "stages": {},
         }
         write_json(self.path / "lineage.json", lineage)
         write_atomic(self.path / "recipe.yaml", self.recipe.to_yaml())
@@ -173,19 +179,24 @@ class Run:
             raise UserError(f"{path}: no run directory (it has no recipe.yaml and run.lock); runs: {near}")
         return cls(path, parse(_yaml(path / "recipe.yaml"), str(path / "recipe.yaml")))
 
-    def _same_recipe(self) -> None:
-        before, now = _flat(_yaml(self.path / "recipe.yaml")), _flat(yaml.safe_load(self.recipe.to_yaml()))
-        changed = [
-            f"{key}: {before.get(key, 'absent')!r} -> {now.get(key, 'absent')!r}"
-            for key in sorted({*before, *now})
-            if before.get(key, _ABSENT) != now.get(key, _ABSENT)
-        ]
-        if changed:
-            raise RecipeError(
-                f"{self.path}: --resume needs the recipe the run was started with; changed:\n  "
-                + "\n  ".join(changed)
-                + "\nundo the change, or use --new"
-            )
+    def changes(self) -> list[str]:
+        """`key: value -> value` for each key that differs from the recipe the run was last run with."""
+        return differences(flat(_yaml(self.path / "recipe.yaml")), flat(yaml.safe_load(self.recipe.to_yaml())))
+
+    def adopt(self) -> None:
+        """Go on with the recipe at hand: it becomes the run's own, and the lineage tells when."""
+        again = {"time": _now(), "versions": versions(), "changed": self.changes()}
+        lineage = {**self.lineage, **self._asked}
+        write_json(self.path / "lineage.json", {**lineage, "resumed": [*lineage.get("resumed", []), again]})
+        write_atomic(self.path / "recipe.yaml", self.recipe.to_yaml())
+
+    def forget(self, stage: str) -> None:
+        """Delete all that a stage left, at once as far as a later run is concerned."""
+        gone = self.stage(GONE + stage)
+        if gone.exists():
+            shutil.rmtree(gone)
+        os.replace(self.stage(stage), gone)
+        shutil.rmtree(gone)
 
     # ---------------------------------------------------------------------------------------------------- what it has
 
@@ -206,13 +217,6 @@ class Run:
         overrides = [o for o in lineage.get("overrides", []) if not o.startswith("name=")]
         words = ["move37 run", lineage.get("recipe_file") or "RECIPE", *overrides, f"name={self.recipe.name}"]
         return " ".join([*words, "--runs", str(self.path.parent), "--resume"])
-
-    def note_lineage(self, stage: str, record: Mapping[str, Any]) -> None:
-        """Put on record what a stage started from (model, parent checkpoint, hashes). Replaces its earlier record."""
-        self._add_lineage("stages", {**self.lineage.get("stages", {}), stage: dict(record)})
-
-    def _add_lineage(self, key: str, value: Any) -> None:
-        write_json(self.path / "lineage.json", {**self.lineage, key: value})
 
     def stage(self, name: str) -> Path:
         return self.path / "stages" / name
@@ -257,6 +261,11 @@ class StageLog:
         """Where the stage's model lies once it has ended: a Hugging Face directory."""
         return self.path / "final"
 
+    @property
+    def data(self) -> Path:
+        """Where the stage's data set lies once it has ended: a directory of JSONL files."""
+        return self.path / "data"
+
     def record(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Append one step's metrics. NaN and infinity become null, which is what JSON has."""
         append_line(self.path / "metrics.jsonl", json.dumps(_plain({"step": step, **metrics}), ensure_ascii=False))
@@ -284,7 +293,7 @@ class StageLog:
     def truncate_after(self, step: int) -> None:
         """Forget everything after `step`, so that going on from its checkpoint repeats an uninterrupted run.
 
-        Rows and shards of later steps, temporary files and `done.json` go.
+        Rows and shards of later steps, temporary files and the word that the stage has ended go.
         """
         for name in ("metrics.jsonl", "probe.jsonl"):
             path = self.path / name
@@ -294,16 +303,37 @@ class StageLog:
             for path in sorted((self.path / folder).glob("*")):
                 if path.suffix == ".tmp" or (shards.step_of(path) or 0) > step:
                     path.unlink()
-        (self.path / "done.json").unlink(missing_ok=True)
+        lineage = self.lineage
+        if lineage.pop("made", None) is not None:
+            write_json(self.path / "lineage.json", lineage)
 
-    def finish(self, record: Mapping[str, Any]) -> None:
-        """Mark the stage as ended; a resumed run passes over it."""
-        write_json(self.path / "done.json", _plain(record))
+    def begin(self, lineage: Mapping[str, Any]) -> None:
+        """Put on record what the stage is made from (`graph.begin`), and since when."""
+        write_json(self.path / "lineage.json", _plain({"begun": self.lineage.get("begun", _now()), **lineage}))
+
+    def finish(self, record: Mapping[str, Any], artefact: Artefact | None = None) -> None:
+        """Mark the stage as ended, with what it made and what that cost; a resumed run passes over it.
+
+        Args:
+            record: tokens, seconds, and what else is worth telling.
+            artefact: what lies in the stage's directory now; its hash is taken. None: its records are all it leaves.
+        """
+        made: dict[str, Any] = {"artefact": artefact, **record, "ended": _now()}
+        if artefact:
+            where, pattern = ARTEFACTS[artefact]
+            made["sha256"] = fingerprint(self.path / where, pattern)
+        write_json(self.path / "lineage.json", _plain({**self.lineage, "made": made}))
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """What the stage was made from and what it made; empty where it has not begun."""
+        path = self.path / "lineage.json"
+        return read_json(path) if path.exists() else {}
 
     @property
     def done(self) -> dict[str, Any] | None:
-        path = self.path / "done.json"
-        return read_json(path) if path.exists() else None
+        """What the stage made, once it has ended."""
+        return self.lineage.get("made")
 
     # ------------------------------------------------------------------------------------------------------- reading
 
@@ -410,13 +440,19 @@ def _yaml(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: torn or edited, it is not YAML any more: {problem}") from None
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted keys."""
     if not isinstance(node, dict) or not node:
         return {prefix: node}
     return {
-        k: v for key, child in node.items() for k, v in _flat(child, f"{prefix}.{key}" if prefix else str(key)).items()
+        k: v for key, child in node.items() for k, v in flat(child, f"{prefix}.{key}" if prefix else str(key)).items()
     }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`key: value -> value` for each key that differs, in order of keys."""
+    keys = [key for key in sorted({*before, *now}) if before.get(key, _ABSENT) != now.get(key, _ABSENT)]
+    return [f"{key}: {before.get(key, 'absent')!r} -> {now.get(key, 'absent')!r}" for key in keys]
 
 
 def _plain(value: Any) -> Any:

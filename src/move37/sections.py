@@ -5,7 +5,7 @@ Strict keys, frozen, no torch. A field is a knob: tests/house/test_knobs.py pins
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -92,8 +92,25 @@ class Optimizer(Section):
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="global gradient norm")
 
 
+Artefact = Literal["checkpoint", "data", "evaluation"]
+
+
 class StageSection(Section):
-    """Base of all stages."""
+    """Base of all stages: what one starts from, what it makes, and what of the recipe decides that.
+
+    A subclass declares INPUTS (the keys that name an earlier stage, and what it must have made; for a checkpoint `model` is
+    the recipe's, for data a file will do), MAKES, READS (which of the recipe's `tasks` and `template` it depends on) and FREE
+    (keys that may change under a finished stage, because they change nothing of what it made).
+    """
+
+    INPUTS: ClassVar[dict[str, Artefact]] = {}
+    MAKES: ClassVar[Artefact | None] = None
+    READS: ClassVar[frozenset[str]] = frozenset({"tasks", "template"})
+    FREE: ClassVar[frozenset[str]] = frozenset()
+
+    def inputs(self) -> dict[str, str]:
+        """Key -> the stage, model or file it names."""
+        return {key: getattr(self, key) for key in self.INPUTS}
 
 
 class Loop(Section):
@@ -122,6 +139,9 @@ INIT = Field("model", description="what to start from: `model` (the recipe's) or
 
 
 class TrainingSection(StageSection):
+    MAKES = "checkpoint"
+    FREE = frozenset({"tokens_per_microbatch", "save_every", "keep_last"})
+
     tokens_per_microbatch: Positive = Field(8192, description="memory knob; never changes the gradient")
     optimizer: Optimizer = Field(default_factory=Optimizer)
     save_every: Positive = Field(10, description="steps between checkpoints")
@@ -130,6 +150,8 @@ class TrainingSection(StageSection):
 
 class Pretrain(TrainingSection):
     """A new language model on documents of the tiny world."""
+
+    READS = frozenset({"tasks"})
 
     stage: Literal["pretrain"]
     steps: Positive = Field(description="optimizer updates")
@@ -167,6 +189,9 @@ class Pretrain(TrainingSection):
 class RL(TrainingSection):
     """Reinforcement learning from verifiable rewards."""
 
+    INPUTS = {"init": "checkpoint"}
+    FREE = TrainingSection.FREE | {"starve_limit", "mismatch_limit"}
+
     stage: Literal["rl"]
     init: str = INIT
     tasks: list[str] | None = Field(None, description="task names; all where not given")
@@ -182,7 +207,9 @@ class RL(TrainingSection):
         validate_default=True,
         description="reward -> weight, or weight and options",
     )
-    algorithm: dict[str, Any] = Field(default_factory=lambda: {"name": "grpo"}, description="name and options")
+    algorithm: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "grpo"}, validate_default=True, description="name and options"
+    )
     reward_deadline_s: Annotated[float, Field(gt=0)] = Field(10.0, description="seconds a reward may take per rollout")
     probe_every: Annotated[int, Field(ge=0)] = Field(
         0, description="steps between looks at fixed held-out problems; 0: never"
@@ -247,6 +274,9 @@ class RL(TrainingSection):
 
 class Evaluate(StageSection):
     """Held-out problems, sampled and greedy."""
+
+    INPUTS = {"init": "checkpoint"}
+    MAKES = "evaluation"
 
     stage: Literal["evaluate"]
     init: str = INIT

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,6 +244,29 @@ def test_interrupted_by_the_keyboard(place: Place, undisturbed: Callable[[], Pla
 
     place.end(place.start("--resume"))
     assert_equal(place, undisturbed())
+
+
+def test_a_changed_key_makes_its_stage_again_and_no_other(place: Place, undisturbed: Callable[[], Place]) -> None:
+    """Fewer steps of rl: refused, then made again, killed on the way; base stays, and the steps are those of before."""
+    whole = undisturbed()
+    shutil.copytree(whole.run, place.run)
+    refused = place.command("rl.steps=5", "--resume")
+    assert refused.returncode == 2
+    assert "stages.rl.steps: 9 -> 5" in refused.stderr and "--remake" in refused.stderr
+    assert place.steps("rl") == RL_STEPS
+
+    process = place.start("rl.steps=5", "--remake")
+    place.until(process, lambda: 2 <= place.steps("rl") < 5)
+    place.kill(process)
+    told = place.end(place.start("rl.steps=5", "--resume"))
+    assert "base: done before" in told
+    a, b = place.run / "stages/rl", whole.run / "stages/rl"
+    assert rows(a / "metrics.jsonl") == rows(b / "metrics.jsonl")[:5]
+    untouched = "stages/base/lineage.json"
+    assert (place.run / untouched).read_bytes() == (whole.run / untouched).read_bytes()
+    parents = [json.loads((at / "lineage.json").read_text())["parents"] for at in (a, b)]
+    assert parents[0] == parents[1]
+    assert "rl: done before" in place.end(place.start("rl.steps=5", "--resume", "--only", "rl"))
 
 
 def test_a_run_that_exists_needs_a_word(undisturbed: Callable[[], Place]) -> None:

@@ -22,6 +22,7 @@ LAYERS = (
     ("shards", "sections"),
     ("recipe",),
     ("runs", "world"),
+    ("graph",),
     ("models",),
     ("rollout", "learner", "checkpoint"),
     ("report",),
@@ -31,7 +32,7 @@ LAYERS = (
     ("__main__",),
 )
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
-FREE_OF_TORCH = ({name for row in LAYERS[:7] for name in row} | {"trial", "doctor", "cli", "report"}) - {"world"}
+FREE_OF_TORCH = ({name for row in LAYERS[:8] for name in row} | {"trial", "doctor", "cli", "report"}) - {"world"}
 HEAVY = {"torch", "transformers", "accelerate"}
 
 

@@ -14,9 +14,10 @@ ERRORS = {
     *("Move37Error", "UserError", "RecipeError", "ModelError", "TaskError", "RewardError", "RunError", "RunBusy"),
     *("CheckpointError", "NonFinite", "NoSignal", "Mismatch", "Interrupted"),
 }
-RUN = {"create", "open", "base", "lineage", "note_lineage", "resume_command", "stage", "log", "close"}
+RUN = {"create", "open", "base", "lineage", "changes", "adopt", "forget", "resume_command", "stage", "log", "close"}
 LOG = {
-    *("checkpoints", "final", "record", "rollouts", "probe", "evaluation", "truncate_after", "finish", "done"),
+    *("checkpoints", "final", "data", "record", "rollouts", "probe", "evaluation", "truncate_after"),
+    *("begin", "finish", "lineage", "done"),
     *("metrics", "probes", "eval", "shards"),
 }
 

@@ -13,6 +13,7 @@ import move37
 from move37 import trial
 from move37.cli import app
 from move37.errors import Interrupted, NoSignal, RecipeError, TaskError, UserError
+from move37.recipe import load
 from move37.runs import Run, is_run
 from move37.sections import FamilyTask, FileTask, GymTask
 
@@ -39,7 +40,7 @@ def stages(monkeypatch):
     """The stages package replaced, so that nothing trains."""
     fake = types.ModuleType("move37.stages")
     fake.calls = []
-    fake.run_recipe = lambda recipe, run, display: fake.calls.append(recipe)
+    fake.run_recipe = lambda recipe, run, display, names: fake.calls.append((recipe, names))
     fake.check_tasks = lambda recipe, base: [{"task": "chain", "ok": True}]
     fake.check_model = lambda recipe, base: [{"task": "chain", "pass@16": 0.6, "ok": True}]
     monkeypatch.setitem(sys.modules, "move37.stages", fake)
@@ -52,7 +53,7 @@ def call(*arguments):
 
 
 def test_help_and_version():
-    for command in ([], ["run"], ["check"], ["eval"], ["samples"], ["report"], ["ls"], ["doctor"]):
+    for command in ([], ["run"], ["check"], ["eval"], ["samples"], ["report"], ["lineage"], ["ls"], ["doctor"]):
         assert call(*command, "--help").exit_code == 0
     assert call("--version").output.strip() == f"move37 {move37.__version__}"
 
@@ -69,7 +70,8 @@ def test_a_run_leaves_recipe_summary_and_report(recipe, tmp_path, stages):
     assert result.exit_code == 0, result.stderr
     path = tmp_path / "runs" / "tiny"
     assert is_run(path) and (path / "summary.json").exists() and (path / "report.html").exists()
-    assert stages.calls[0].stages["rl"].steps == 5
+    assert stages.calls[0][0].stages["rl"].steps == 5
+    assert stages.calls[0][1] == ["rl", "after"]
     assert Run.open(path).lineage["overrides"] == ["rl.steps=5"]
     assert Run.open(path).base == tmp_path
 
@@ -82,6 +84,33 @@ def test_an_existing_run_is_exit_code_2_with_the_ways_out(recipe, tmp_path, stag
     assert call("run", recipe, "--runs", tmp_path, "--new").exit_code == 0
     assert call("run", recipe, "--runs", tmp_path, "--resume").exit_code == 0
     assert call("run", recipe, "--runs", tmp_path, "--force").exit_code == 0
+
+
+def test_stages_can_be_named(recipe, tmp_path, stages):
+    assert call("run", recipe, "--only", "rl", "--runs", tmp_path).exit_code == 0
+    assert call("run", recipe, "--from", "rl", "--runs", tmp_path).exit_code == 0  # the run is there: it goes on
+    assert [names for _, names in stages.calls] == [["rl"], ["rl", "after"]]
+    result = call("run", recipe, "--only", "aftr", "--runs", tmp_path)
+    assert result.exit_code == 2 and "did you mean 'after'?" in result.stderr
+
+
+def test_a_changed_key_is_refused_until_it_may_be_made_again(recipe, tmp_path, stages):
+    call("run", recipe, "--runs", tmp_path)
+    with Run.create(tmp_path, load(recipe), "resume") as run:
+        fabricate.checkpoint(fabricate.begin(run, "rl"), b"weights", 3)
+    result = call("run", recipe, "rl.steps=4", "--resume", "--runs", tmp_path)
+    assert result.exit_code == 2 and "stages.rl.steps: 3 -> 4" in result.stderr and "--remake" in result.stderr
+    result = call("run", recipe, "rl.steps=4", "--remake", "--runs", tmp_path)
+    assert result.exit_code == 0 and "rl: to be made again" in result.output
+    assert not (tmp_path / "tiny/stages/rl/final").exists()
+
+
+def test_the_lineage_is_a_tree(tmp_path):
+    result = call("lineage", fabricate.run(tmp_path))
+    assert result.exit_code == 0, result.output
+    order = [line.split("(")[0].strip(" │├└─") for line in result.output.splitlines()]
+    assert [name for name in order if name in {"before", "rl", "after"}] == ["before", "rl", "after"]
+    assert result.output.index("after (") > result.output.index("rl (")
 
 
 def test_modes_exclude_each_other(recipe, tmp_path, stages):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -83,20 +84,59 @@ def test_a_run_killed_before_its_recipe_was_written_is_no_obstacle(tmp_path):
         assert is_run(run.path)
 
 
-def test_resume_goes_on_with_the_same_recipe(tmp_path):
+def test_resume_goes_on_where_it_was(tmp_path):
     with Run.create(tmp_path, fabricate.recipe()) as run:
         run.log("rl").record(1, {"reward": 0.5})
     with Run.create(tmp_path, fabricate.recipe(), "resume") as run:
-        assert run.resumed
+        assert run.changes() == []
+        run.adopt()
         assert len(run.lineage["resumed"]) == 1
         assert run.log("rl").metrics() == [{"step": 1, "reward": 0.5}]
 
 
-def test_resume_names_the_keys_that_changed(tmp_path):
+def test_resume_with_another_recipe_adopts_it(tmp_path):
     Run.create(tmp_path, fabricate.recipe()).close()
-    with pytest.raises(RecipeError, match=r"stages\.rl\.steps: 40 -> 50") as caught:
-        Run.create(tmp_path, fabricate.recipe(steps=50), "resume")
-    assert "prompts_per_step" not in str(caught.value)
+    with Run.create(tmp_path, fabricate.recipe(steps=50), "resume", tmp_path / "moved.yaml", ["rl.steps=50"]) as run:
+        assert run.changes() == ["stages.rl.steps: 40 -> 50"]
+        run.adopt()
+        assert run.lineage["resumed"][0]["changed"] == ["stages.rl.steps: 40 -> 50"]
+    again = Run.open(tmp_path / "made_up")
+    assert again.recipe.stages["rl"].steps == 50
+    assert again.base == tmp_path and "rl.steps=50" in again.resume_command()
+
+
+def test_what_a_stage_made_is_told_once_it_has_ended(made):
+    log = made.log("rl")
+    assert log.lineage == {} and log.done is None
+    log.begin({"stage": "rl", "parents": {}})
+    assert log.lineage["parents"] == {} and log.done is None
+    log.final.mkdir()
+    (log.final / "model.safetensors").write_bytes(b"weights")
+    log.finish({"tokens": 7, "seconds": math.nan}, "checkpoint")
+    assert (log.done["artefact"], log.done["tokens"], log.done["seconds"]) == ("checkpoint", 7, None)
+    assert log.done["sha256"] == files.fingerprint(log.final, "*.safetensors")
+    began = log.lineage["begun"]
+    log.truncate_after(0)
+    assert log.done is None and log.lineage == {"begun": began, "stage": "rl", "parents": {}}
+
+
+def test_a_fingerprint_is_of_names_and_content(tmp_path):
+    def of(**content):
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        for name, text in content.items():
+            path = place / name.replace("_", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return files.fingerprint(place)
+
+    assert of(a="1", b="2") == of(b="2", a="1")
+    assert len({of(a="1", b="2"), of(a="2", b="1"), of(a="12"), of(a="1", c="2"), of(a="1", d_b="2")}) == 5
+    hidden = tmp_path / "x"
+    (hidden / ".git").mkdir(parents=True)
+    (hidden / "a").write_text("1")
+    (hidden / ".git/b").write_text("2")
+    assert files.fingerprint(hidden) == of(a="1")
+    assert files.fingerprint(hidden / "a") == hashlib.sha256(b"1").hexdigest()
 
 
 def test_resume_without_a_run_says_so(tmp_path):
@@ -325,6 +365,7 @@ def test_truncating_makes_a_repetition_equal(made):
     def content():
         return {p.relative_to(log.path): p.read_bytes() for p in sorted(log.path.rglob("*")) if p.is_file()}
 
+    log.begin({"stage": "rl"})
     log.probe(0, {"pass@1": 0.0}, [fabricate.group(0, 0.5)])
     steps(1, 6)
     whole = content()

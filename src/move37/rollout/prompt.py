@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,14 @@ class Prompter:
             return self.template.replace(SLOT, question)
         message = [{"role": "user", "content": question}]
         return self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+
+    def encode_messages(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The prompt after several messages, the last a user's. A template with one slot has room for one."""
+        if self.template is not None or len(messages) == 1:
+            [message] = messages
+            return self.encode(message["content"])
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def encode(self, question: str) -> list[int]:
         """The prompt as token ids. A chat template brings its own special tokens; plain text gets the tokenizer's."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
-from move37 import tasks
+from move37 import graph, tasks
 from move37.errors import TaskError
-from move37.models import folder
+from move37.files import fingerprint
 from move37.recipe import Recipe
 from move37.report.live import Live
 from move37.runs import Run
-from move37.sections import RL, AnyStage, Evaluate, Pretrain
+from move37.sections import RL, AnyStage, Evaluate, Pretrain, StageSection
 from move37.stages.checking import check_model, check_tasks, evaluate_checkpoint
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.evaluate import Evaluation
 from move37.stages.pretrain import Pretraining
 from move37.stages.rl import RLTraining
-from move37.stages.training import Training
 from move37.tasks.base import Task
 from move37.tasks.check import GOLD_PROBES, check
 
@@ -25,11 +25,31 @@ GOLDS = 4  # problems of each split whose golds are tried at the start of a run
 __all__ = ["check_model", "check_tasks", "evaluate_checkpoint", "run_recipe"]
 
 
-def run_recipe(recipe: Recipe, run: Run, display: Live) -> None:
-    """Run every stage that is not done yet.
+class Stage(Protocol):
+    """What `run_recipe` needs: how many steps there are (of the display), what they are, and doing them."""
+
+    @property
+    def total(self) -> int: ...
+
+    def sentence(self) -> str: ...
+
+    def run(self) -> None: ...
+
+
+# kind of stage -> what runs it, made from (context, name, section)
+RUNNERS: dict[type[StageSection], type[Stage]] = {
+    Pretrain: Pretraining,
+    RL: RLTraining,
+    Evaluate: Evaluation,
+}
+
+
+def run_recipe(recipe: Recipe, run: Run, display: Live, names: Sequence[str] | None = None) -> None:
+    """Run every stage that is not done yet; of `names`, where given.
 
     Raises:
         Interrupted: Ctrl-C; the step at hand was finished and saved.
+        RecipeError: a stage's parent is missing, or is not what it was.
         Move37Error: see errors.py; everything before it is on disk.
     """
     device = Device.choose(recipe.hardware)
@@ -38,14 +58,14 @@ def run_recipe(recipe: Recipe, run: Run, display: Live) -> None:
         context = Context(recipe=recipe, run=run, display=display, tasks=loaded, device=device, interrupt=interrupt)
         if any(not isinstance(section, Pretrain) for section in recipe.stages.values()):
             _check_golds(loaded, display)
-        for name, section in recipe.stages.items():
+        for name in names or recipe.stages:
             log = run.log(name)
             for note in log.notes:  # opening it repaired what was torn, so the stage's own log finds nothing any more
                 display.note(f"{name}: {note}")
             if log.done is not None:
                 display.note(f"{name}: done before")
                 continue
-            _begin(context, name, section).run()
+            _begin(context, name).run()
 
 
 def _check_golds(loaded: dict[str, Task], display: Live) -> None:
@@ -68,21 +88,24 @@ def _check_golds(loaded: dict[str, Task], display: Live) -> None:
         display.note(f"{task.name}: {told}; `move37 check` lists them")
 
 
-def _begin(context: Context, name: str, section: AnyStage) -> Training | Evaluation:
-    """Build a stage, put on record what it starts from, and show it."""
-    lineage: dict[str, Any] = {"stage": section.stage, "seed": context.recipe.seed}
-    if not isinstance(section, Pretrain):
-        source = context.source(section)
-        lineage |= {"init": section.init, "model": str(source), "weights_sha256": folder.fingerprint(source)}
-    if isinstance(section, Evaluate):
-        evaluation = Evaluation(context, name, section)
-        stage: Training | Evaluation = evaluation
-        total, sentence = evaluation.total, evaluation.sentence()
-    elif isinstance(section, RL):
-        stage, total, sentence = RLTraining(context, name, section), section.steps, section.sentence()
-    else:
-        stage, total = Pretraining(context, name, section), section.steps
-        sentence = f"{section.steps} steps of {section.documents_per_step} documents."
-    context.run.note_lineage(name, lineage)
-    context.display.stage(name, section.stage, total, sentence)
+def _begin(context: Context, name: str) -> Stage:
+    """Check what a stage starts from, build it, put on record what it is made from, and show it."""
+    section = context.recipe.stages[name]
+    log = context.run.log(name)
+    before = log.lineage
+    lineage = graph.begin(context.run, name, _model(context, section))
+    if before and before["code"] != lineage["code"]:
+        version = before["code"]["version"]
+        context.display.note(f"{name}: begun by other code of Move37 ({version}); equal bits are promised for equal code")
+    stage = RUNNERS[type(section)](context, name, section)
+    log.begin(lineage)
+    context.display.stage(name, section.stage, stage.total, stage.sentence())
     return stage
+
+
+def _model(context: Context, section: AnyStage) -> dict[str, str]:
+    """The recipe's model by path and hash, where a stage starts from it."""
+    if "model" not in section.inputs().values():
+        return {}
+    path = context.model()
+    return {"path": str(path), "sha256": fingerprint(path, "*.safetensors")}

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import nn
@@ -22,8 +22,16 @@ from move37.report.live import Live
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import Run
-from move37.sections import RL, Evaluate, Hardware
+from move37.sections import Hardware
 from move37.tasks.base import Task
+
+
+class Starting(Protocol):
+    """A section of a stage that starts from a model."""
+
+    @property
+    def init(self) -> str: ...
+
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -60,20 +68,28 @@ class Context:
     def chosen(self, names: list[str] | None) -> dict[str, Task]:
         return {name: self.tasks[name] for name in names or self.tasks}
 
-    def source(self, section: RL | Evaluate) -> Path:
-        """The model directory a stage starts from."""
-        if section.init == "model":
-            assert self.recipe.model is not None
-            return folder.resolve(self.recipe.model, self.run.base)
-        return self.run.log(section.init).final
+    def model(self) -> Path:
+        """The directory of the recipe's model."""
+        assert self.recipe.model is not None
+        return folder.resolve(self.recipe.model, self.run.base)
 
-    def load(self, section: RL | Evaluate) -> folder.Loaded:
+    def source(self, section: Starting) -> Path:
+        """The model directory a stage starts from."""
+        return self.model() if section.init == "model" else self.run.log(section.init).final
+
+    def data(self, name: str) -> Path:
+        """A data set: what an earlier stage made, or a file, relative to the recipe file."""
+        return self.run.log(name).data if name in self.recipe.stages else self.run.base / name
+
+    def load(self, section: Starting) -> folder.Loaded:
         """The model a stage starts from, in float32 master weights where it is trained on a CPU or in mixed precision."""
         return folder.load(self.source(section), torch.float32, self.device.device)
 
+    def prompter(self, loaded: folder.Loaded) -> Prompter:
+        return Prompter.build(loaded.tokenizer, self.recipe.template, self.run.base)
+
     def sampler(self, loaded: folder.Loaded) -> Sampler:
-        prompter = Prompter.build(loaded.tokenizer, self.recipe.template, self.run.base)
-        return Sampler(loaded, prompter, self.device.autocast, self.recipe.hardware.kernels)
+        return Sampler(loaded, self.prompter(loaded), self.device.autocast, self.recipe.hardware.kernels)
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

@@ -57,7 +57,7 @@ class Evaluation:
             **summarise(sampled, greedy),
         }
         self.log.evaluation(record, sampled, greedy)
-        self.log.finish({"wall_s": seconds})
+        self.log.finish({"tokens": record["tokens"], "seconds": seconds}, "evaluation")
         value = record["overall"]["pass@1"]
         self.context.display.note(f"{self.name}: pass@1 {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})")
 

@@ -78,6 +78,9 @@ class Pretraining(Training):
         )
         self.held_out = self._documents(section.steps * section.documents_per_step, HELD_OUT_DOCUMENTS)
 
+    def sentence(self) -> str:
+        return f"{self.steps} steps of {self.section.documents_per_step} documents."
+
     def step(self, number: int) -> dict[str, Any]:
         examples = self._documents((number - 1) * self.section.documents_per_step, self.section.documents_per_step)
         tokens = sum(len(e.tokens) for e in examples)

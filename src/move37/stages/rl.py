@@ -54,6 +54,9 @@ class RLTraining(Training):
         self.probe_problems = [p for t in self.tasks.values() for p in t.held_out_problems(PROBE_PROBLEMS)]
         self.starved = 0
 
+    def sentence(self) -> str:
+        return self.section.sentence()
+
     def step(self, number: int) -> dict[str, Any]:
         clock = watch.Clock()
         groups, reports, thrown = self._collect(number, clock)

@@ -34,6 +34,14 @@ class Training(ABC):
         self.wall_s = 0.0  # of all steps so far, over resumes
         self.best: tuple[float, int] | None = None  # score and step of the best checkpoint
 
+    @property
+    def total(self) -> int:
+        return self.steps
+
+    @abstractmethod
+    def sentence(self) -> str:
+        """The derived sizes, for people."""
+
     @abstractmethod
     def step(self, number: int) -> dict[str, Any]:
         """One step, numbered from 1; returns its metrics and has recorded what else it leaves."""
@@ -81,7 +89,9 @@ class Training(ABC):
             if interrupted and number < self.steps:
                 self.context.interrupt.stop(f"step {number} of {self.name}", self.context.run.resume_command())
         checkpoint.export(self.log.final, self.loaded)
-        self.log.finish({"steps": self.steps, "wall_s": self.wall_s, "updates": self.learner.version})
+        tokens = sum(row["tokens"] for row in self.log.metrics())
+        spent = {"steps": self.steps, "updates": self.learner.version, "tokens": tokens, "seconds": self.wall_s}
+        self.log.finish(spent, "checkpoint")
 
     def _save(self, number: int, metrics: dict[str, Any]) -> None:
         score = self.score(metrics)

@@ -124,7 +124,7 @@ def layout_of(name: str, section: Any) -> Layout:
 
 def read_problems(name: str, path: Path, source: str, layout: Layout) -> tuple[list[Problem], list[str]]:
     """All different problems of a file, in its order, and notes on what was left out."""
-    rows = read_rows(name, path)
+    rows = read_rows(f"tasks.{name}.file", path)
     if not rows:
         raise TaskError(f"tasks.{name}.file: {path} holds no rows; is it the right file, and complete?")
     for wanted in layout.columns:
@@ -171,22 +171,22 @@ def _problem(name: str, path: Path, source: str, layout: Layout, number: int, ro
 # -------------------------------------------------------------------------------------------------------- formats
 
 
-def read_rows(name: str, path: Path) -> Rows:
-    """The rows of a file of any known format, row 1 first."""
+def read_rows(where: str, path: Path) -> Rows:
+    """The rows of a file of any known format, row 1 first; `where` is the key that named it, for errors."""
     if path.is_dir():
-        return _read_directory(name, path)
+        return _read_directory(where, path)
     if not path.is_file():
         near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(path.name, near) if near else f"there is no directory {path.parent} either"
-        raise TaskError(f"tasks.{name}.file: {path} does not exist; {hint}")
+        raise TaskError(f"{where}: {path} does not exist; {hint}")
     if path.suffix not in READERS:
         raise TaskError(
-            f"tasks.{name}.file: {path} ends in {path.suffix!r}; readable: {', '.join(READERS)}, a datasets directory"
+            f"{where}: {path} ends in {path.suffix!r}; readable: {', '.join(READERS)}, a datasets directory"
         )
     try:
         return list(READERS[path.suffix](path))
     except (ValueError, OSError) as problem:  # broken JSON, Parquet, text encoding
-        raise TaskError(f"tasks.{name}.file: {path} can not be read ({problem}); is it complete?") from None
+        raise TaskError(f"{where}: {path} can not be read ({problem}); is it complete?") from None
 
 
 def _read_jsonl(path: Path) -> Iterable[dict[str, Any]]:
@@ -224,27 +224,27 @@ def _read_parquet(path: Path) -> Iterable[dict[str, Any]]:
     return pq.read_table(path).to_pylist()
 
 
-def _read_directory(name: str, path: Path) -> Rows:
+def _read_directory(where: str, path: Path) -> Rows:
     """What `Dataset.save_to_disk` of the `datasets` library wrote."""
     if (path / "dataset_dict.json").is_file():
         splits = sorted(p.name for p in path.iterdir() if p.is_dir())
         raise TaskError(
-            f"tasks.{name}.file: {path} holds several data sets; give one: {', '.join(f'{path}/{s}' for s in splits)}"
+            f"{where}: {path} holds several data sets; give one: {', '.join(f'{path}/{s}' for s in splits)}"
         )
     if not (path / "dataset_info.json").is_file():
         raise TaskError(
-            f"tasks.{name}.file: {path} is a directory, but no data set saved by the datasets library; name a file"
+            f"{where}: {path} is a directory, but no data set saved by the datasets library; name a file"
         )
     try:
         import datasets
     except ImportError:
         raise TaskError(
-            f"tasks.{name}.file: {path} needs the datasets library; pip install 'move37[datasets]'"
+            f"{where}: {path} needs the datasets library; pip install 'move37[datasets]'"
         ) from None
     try:
         return list(datasets.load_from_disk(str(path)))
     except (ValueError, OSError) as problem:
-        raise TaskError(f"tasks.{name}.file: {path} can not be read ({problem}); is it complete?") from None
+        raise TaskError(f"{where}: {path} can not be read ({problem}); is it complete?") from None
 
 
 READERS: dict[str, Callable[[Path], Iterable[dict[str, Any]]]] = {
