@@ -90,7 +90,7 @@ def _loaded(program):
 
 
 @pytest.mark.parametrize(
-    "module", ["recipe", "runs", "tasks", "algorithms", "rewards", "report.page", "trial", "doctor"]
+    "module", ["recipe", "runs", "graph", "tasks", "algorithms", "rewards", "report.page", "trial", "doctor"]
 )
 def test_importing_it_loads_no_torch(module):
     assert not _loaded(f"import move37.{module}") & HEAVY

@@ -81,7 +81,7 @@ def _content(run: Run) -> dict[str, Any]:
         "doubt": transcripts.first_doubt(first) if first else None,
         "stages": {name: _stage(stage) for name, stage in found["stages"].items()},
         "recipe": run.recipe.to_yaml(),
-        "lineage": run.lineage,
+        "lineage": {**run.lineage, "stages": {name: run.log(name).lineage for name in run.recipe.stages}},
         "command": " ".join(str(part) for part in run.lineage.get("command", [])),
     }
 
