@@ -7,25 +7,30 @@ from statistics import mean
 
 import numpy as np
 import pytest
+from pydantic.dataclasses import dataclass
 
 import tiny
 from move37 import rewards
 from move37.models import folder
-from move37.rewards import Reward
+from move37.options import STRICT
+from move37.rewards import Each
 from move37.stages import pretrain
-from move37.types import Problem, Rollout
+from move37.types import Problem, Rollout, Score
 
 STEPS = 30
 
 
-def early(rollout: Rollout, problem: Problem) -> float:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Early(Each):
     """The share of sampled tokens below 60 of 300; a random policy has about a fifth."""
-    return float((rollout.token_ids[rollout.sampled] < 60).sum() / max(1, rollout.length))
+
+    def score(self, rollout: Rollout, problem: Problem) -> Score:
+        return Score(value=float((rollout.token_ids[rollout.sampled] < 60).sum() / max(1, rollout.length)))
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "reinforce"])
 def test_every_algorithm_raises_a_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
-    monkeypatch.setitem(rewards.REWARDS, "early", Reward("early", early, "response"))
+    monkeypatch.setitem(rewards.REWARDS, "early", Early)
     folder.save(tiny.loaded(), tmp_path / "model")
     (tmp_path / "short.txt").write_text(tiny.SHORT)
     options = {"dynamic_sampling": False} if algorithm == "dapo" else {}  # it looks at accuracy, which is 0 here
