@@ -148,6 +148,7 @@ class NativeDecoder:
         self.padded = -(-s.head_width // self.panel) * self.panel
         self.pages = Pages(s.layers * s.kv_heads * self.page * (s.head_width + self.padded))
         self.packed: list[dict[str, Tensor]] = [{} for _ in range(s.layers)]
+        self.outer: dict[str, Tensor] = {}
         self.layers = (_Layer * s.layers)()
         self.scratch = torch.empty(0)
         self.angles = torch.empty(2, 0, s.head_width)
@@ -168,9 +169,7 @@ class NativeDecoder:
         rows, longest = cache.table.shape
         hidden = torch.empty(rows, self.model.shape.hidden)
         self.spec.threads = torch.get_num_threads()
-        needed = self.spec.threads * self.lib.move37_scratch(ctypes.byref(self.spec), rows, longest)
-        if self.scratch.numel() < needed:
-            self.scratch = torch.empty(needed)
+        scratch = self._scratch(self.spec.threads * self.lib.move37_scratch(ctypes.byref(self.spec), rows, longest))
         cosine, sine = self._angles(int((cache.prompt + cache.own).max()) + 1)
         batch = _Batch(
             rows=rows,
@@ -182,11 +181,34 @@ class NativeDecoder:
             cosine=cosine.data_ptr(),
             sine=sine.data_ptr(),
             hidden=hidden.data_ptr(),
-            scratch=self.scratch.data_ptr(),
+            scratch=scratch.data_ptr(),
         )
         self.lib.move37_decode(ctypes.byref(self.spec), ctypes.byref(batch))
         cache.own += 1
         return hidden
+
+    def draw(self, hidden: Tensor, uniform: np.ndarray, temperature: float) -> tuple[Tensor, Tensor]:
+        """A token per row by inverting the cumulative distribution, as `rollout.draw.choose` without truncation.
+
+        Args:
+            hidden: [B, hidden] float32. uniform: [B] float64 in [0, 1). temperature: 0 is greedy.
+
+        Returns:
+            tokens [B] int64 and their log-probs at the temperature (at 1 when greedy), [B] float32.
+        """
+        (rows, width), vocabulary, threads = hidden.shape, len(self.head), torch.get_num_threads()
+        tokens, logprobs = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+        scratch = self._scratch(threads * self.lib.move37_draw_scratch(vocabulary))
+        inverse = 1 / temperature if temperature > 0 else 0.0
+        given = (hidden.data_ptr(), self.output, inverse, np.ascontiguousarray(uniform, np.float64).ctypes.data)
+        written = (tokens.data_ptr(), logprobs.data_ptr(), scratch.data_ptr(), threads)
+        self.lib.move37_draw(rows, width, vocabulary, *given, *written)
+        return tokens, logprobs
+
+    def _scratch(self, floats: int) -> Tensor:
+        if self.scratch.numel() < floats:
+            self.scratch = torch.empty(floats)
+        return self.scratch
 
     def _angles(self, positions: int) -> Tensor:
         """[2, positions or more, D]: cosines and sines."""
@@ -217,6 +239,7 @@ class NativeDecoder:
             layer.k_norm = block.k_norm.weight.data_ptr() if s.qk_norm else None
             for name in ("qkv", "out", "gate_up", "down"):
                 setattr(layer, name, self._panels(packed, name, getattr(block, name).weight))
+        self.output = self._panels(self.outer, "head", self.head)
 
     def _panels(self, packed: dict[str, Tensor], name: str, weight: Tensor) -> int:
         """Address of the packed copy of a matrix, which is written anew."""

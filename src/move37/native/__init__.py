@@ -30,6 +30,8 @@ SIGNATURES = {
         ("move37_page", _I, []),
         ("move37_pack", None, [_P, _I, _I, _I, _P]),
         ("move37_decode", None, [_P, _P]),
+        ("move37_draw_scratch", _I, [_I]),
+        ("move37_draw", None, [_I, _I, _I, _P, _P, _F, _P, _P, _P, _P, _I]),
     ),
     "train": (
         ("move37_norm", None, [_I, _I, _P, _P, _P, _F, _P, _P, _P]),

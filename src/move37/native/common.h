@@ -23,7 +23,7 @@ typedef long i64;
 
 static i64 up(i64 n, i64 to) { return (n + to - 1) / to * to; }
 static i64 least(i64 a, i64 b) { return a < b ? a : b; }
-static vec all(float x) { return (vec){0} + x; }
+static vec all(float x) { return x - (vec){0}; } /* x + 0 would be an addition: -0 + 0 is 0 */
 static vec load(const float *p) { return *(const vec *)p; }
 static void store(float *p, vec v) { *(vec *)p = v; }
 

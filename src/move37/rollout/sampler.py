@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from move37.errors import TaskError
 from move37.models import native
@@ -91,7 +92,7 @@ class Sampler:
         alive = list(rows)
         for position in range(sampling.max_new_tokens):
             keys = np.array([row.key for row in alive], np.uint64)
-            tokens, logprobs, drawn = choose(logits(hidden, self.engine.head), uniforms(keys, position), sampling)
+            tokens, logprobs, drawn = self._choose(hidden, uniforms(keys, position), sampling)
             going = self._append(alive, tokens.tolist(), logprobs.tolist(), drawn.tolist(), sampling)
             if not any(going) or position + 1 == sampling.max_new_tokens:
                 return
@@ -103,6 +104,13 @@ class Sampler:
             cache.room(ROOM)
             with self._autocast():
                 hidden = self.engine.decode(tokens, cache)
+
+    def _choose(self, hidden: Tensor, uniform: np.ndarray, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
+        """As `choose` from the logits of these states; the kernels never write all of them down."""
+        if not isinstance(self.engine, native.NativeDecoder) or sampling.truncated:
+            return choose(logits(hidden, self.engine.head), uniform, sampling)
+        tokens, logprobs = self.engine.draw(hidden, uniform, sampling.temperature)
+        return tokens, logprobs, logprobs if sampling.temperature > 0 else torch.zeros_like(logprobs)
 
     def _append(
         self, rows: list[_Row], tokens: list[int], logprobs: list[float], drawn: list[float], sampling: Sampling
