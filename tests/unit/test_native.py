@@ -14,7 +14,8 @@ from move37 import native
 from move37.errors import RecipeError
 from move37.models.decoder import Decoder
 from move37.models.native import NativeDecoder, engine
-from move37.rollout.draw import Sampling
+from move37.models.head import logits
+from move37.rollout.draw import Sampling, choose
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.types import Problem
@@ -66,6 +67,38 @@ def test_the_hidden_states_are_those_of_the_decoder(name: str) -> None:
     plain = model(name)
     for step, (ours, theirs) in enumerate(zip(decoded(NativeDecoder(plain), 70), decoded(plain, 70), strict=True)):
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4, msg=lambda told, step=step: f"step {step}: {told}")
+
+
+# fewer tokens than a partial sum, no multiple of one, more than a thread holds rows of
+@compiled
+@pytest.mark.parametrize("vocabulary", [5, 64, 1000, 20_011])
+@pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
+def test_tokens_are_drawn_as_from_the_logits(vocabulary: int, temperature: float) -> None:
+    decoder = NativeDecoder(tiny.decoder(vocabulary=vocabulary, hidden=64, head_width=16))
+    decoder.prefill(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))  # packs the weights
+    hidden = 3 * torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    uniform = np.random.default_rng(0).random(200)
+    tokens, logprobs = decoder.draw(hidden, uniform, temperature)
+    wanted, policy, _ = choose(logits(hidden, decoder.head), uniform, Sampling(temperature=temperature))
+    same = tokens == wanted  # but where the draw falls within rounding of the border between two tokens
+    assert same.float().mean() > 0.98 and (same.all() or temperature > 0)
+    torch.testing.assert_close(logprobs[same], policy[same], atol=2e-5, rtol=2e-5)
+
+
+@compiled
+def test_every_share_of_a_distribution_is_drawn() -> None:
+    decoder = NativeDecoder(tiny.decoder(vocabulary=4, hidden=16, heads=1, kv_heads=1, head_width=16, tied=False))
+    chances = torch.tensor([0.5, 0.0, 0.2, 0.3])
+    with torch.no_grad():
+        decoder.model.lm_head.weight.zero_()[:, 0] = chances.log().clamp(min=-1e9)
+    decoder.prefill(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    hidden = torch.zeros(1000, 16)
+    hidden[:, 0] = 1
+    tokens, logprobs = decoder.draw(hidden, (np.arange(1000) + 0.5) / 1000, 1.0)
+    assert torch.bincount(tokens, minlength=4).tolist() == [500, 0, 200, 300]  # evenly spread draws: exact shares
+    torch.testing.assert_close(logprobs, chances.log()[tokens])
+    edges, _ = decoder.draw(hidden[:2], np.array([0.0, 1 - 2.0**-53]), 1.0)
+    assert edges.tolist() == [0, 3]
 
 
 @compiled
