@@ -13,8 +13,8 @@ import tiny
 from move37 import native
 from move37.errors import RecipeError
 from move37.models.decoder import Decoder
-from move37.models.native import NativeDecoder, engine
 from move37.models.head import logits
+from move37.models.native import NativeDecoder, engine
 from move37.rollout.draw import Sampling, choose
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
