@@ -288,6 +288,24 @@ def lineage(ctx: typer.Context, run: RunDirectory) -> None:
     _console(ctx.obj["plain"]).print(tree(Run.open(run)))
 
 
+@app.command()
+def grade(
+    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="records as JSONL; - is standard input")] = "-",
+    out: Annotated[Path | None, typer.Option("--out", help="write to this file, not to standard output")] = None,
+) -> None:
+    """Grade answers: JSONL in, JSONL out, as they come. docs/grading.md says what is right and what a record holds."""
+    from move37.grading import stream
+    from move37.streams import reading, writing
+
+    with reading(file) as descriptor, writing(out, file) as write:
+        counts = stream(descriptor, write, lambda message: typer.echo(f"error: {message}", err=True))
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in ("right", "wrong"))
+    if out:
+        typer.echo(f"{out}: {told}", err=True)
+    if counts["error"]:
+        raise UserError(f"{counts['error']} lines could not be used; the others are graded ({told})")
+
+
 @app.command("ls")
 def list_(
     ctx: typer.Context,

@@ -60,6 +60,7 @@ class Score:
     parts: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
     cause: str = ""  # where value is NaN: one word by which it is counted, such as hung; empty: cannot_tell
+    seconds: float | None = field(default=None, compare=False)  # spent on it in another process, where that was measured
 
     @classmethod
     def cannot_tell(cls, why: str, cause: str = "") -> Score:

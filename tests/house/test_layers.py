@@ -16,9 +16,9 @@ SOURCE = Path(move37.__file__).parent
 # From the ground up. A module may import from rows above its own, and from its own package.
 LAYERS = (
     ("errors", "machine", "templates"),
-    ("__init__", "files", "types", "native", "options"),
+    ("__init__", "files", "types", "native", "options", "streams"),
     ("rewards",),
-    ("tasks", "algorithms"),
+    ("tasks", "algorithms", "grading"),
     ("shards", "sections"),
     ("recipe",),
     ("runs", "world"),

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from move37.rewards import verify
-from move37.rewards.verify import VERIFIERS, choice, math, number, parse_number, text
+from move37.rewards import equality
+from move37.rewards.plain import parse_number
+from move37.rewards.verify import VERIFIERS, choice, math, number, text
 from move37.types import Verdict
 
 RIGHT, WRONG, CANNOT_TELL = Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL
@@ -43,6 +44,9 @@ RIGHT, WRONG, CANNOT_TELL = Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL
         ("10%", Fraction(1, 10)),
         ("１２。", Fraction(12)),
         ("0.1", Fraction(1, 10)),
+        ("18 dollars", Fraction(18)),
+        (r"15\mbox{ cm}^2", Fraction(15)),
+        (r"90^\circ", Fraction(90)),
     ],
 )
 def test_numbers_that_are_read(written, value):
@@ -52,7 +56,7 @@ def test_numbers_that_are_read(written, value):
 @pytest.mark.parametrize(
     "written",
     [
-        *("", ".", "-", "$", "%", "x", "1,23", "12,3456", "1 2", "3/0", "1e9", "2 million", "18 dollars", "5²", "½"),
+        *("", ".", "-", "$", "%", "x", "1,23", "12,3456", "1 2", "3/0", "1e9", "2 million", "18 apples", "5²", "½"),
         *(
             "5..",
             "--5",
@@ -191,7 +195,7 @@ def test_what_would_explode_is_refused(answer):
 
 
 def test_a_hang_past_the_guard_is_killed_and_the_next_answer_is_graded(monkeypatch):
-    monkeypatch.setattr(verify, "MATH_LIMIT_S", 0.5)
+    monkeypatch.setattr(equality, "LIMIT_S", 0.5)
     score = math(r"\sum_{k=1}^{9000} \frac{1}{k!^{k!}}", r"\sqrt{2}+x^{x}")
     assert score.verdict is not RIGHT
     monkeypatch.undo()

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import importlib
 import io
+import math
 import os
 import pickle
 import queue
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,14 +33,16 @@ from move37.types import Score
 LENGTH = struct.Struct("<Q")
 STARTUP_S = 120.0  # for the imports of the function's module
 GRACE_S = 2.0  # the child kills itself this long after the deadline, should its parent be gone
+AT_ONCE = 16  # items that a worker of several takes from the queue
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one item."""
 
-    kind: Literal["ok", "raised", "hung", "died"]
+    kind: Literal["ok", "raised", "hung", "died", "queued"]  # queued: its turn did not come in time
     value: Any = None  # what the function returned; for the others a text
+    seconds: float = 0.0  # wall-clock in the child
 
     def told(self) -> str:
         """The end of a sentence that begins with the function's name."""
@@ -48,10 +52,14 @@ class Outcome:
 class Worker:
     """One child process, started at the first `run` and again after a kill. Not for two threads at once: see Pool."""
 
-    def __init__(self, target: str, memory_mb: int = 0) -> None:
-        """`target` is `module:function` or `file.py:function`; `memory_mb` limits the address space, 0 does not."""
+    def __init__(self, target: str, memory_mb: int = 0, cpu_s: float = 0.0) -> None:
+        """`target` is `module:function` or `file.py:function`.
+
+        `memory_mb` limits the address space, `cpu_s` the CPU time of one item; 0 does not.
+        """
         self.target = target
         self.memory_mb = memory_mb
+        self.cpu_s = cpu_s
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, items: Sequence[tuple], deadline_s: float, hangs_limit: int = 0) -> list[Outcome]:
@@ -64,9 +72,7 @@ class Worker:
         """
         outcomes: list[Outcome] = []
         while len(outcomes) < len(items):
-            if self._process is None:
-                self._start()
-            outcomes += self._attempt(items[len(outcomes) :], deadline_s)
+            outcomes += self.attempt(items[len(outcomes) :], deadline_s)
             hangs = sum(outcome.kind == "hung" for outcome in outcomes)
             if hangs_limit and hangs >= hangs_limit:
                 untried = len(items) - len(outcomes)
@@ -85,22 +91,29 @@ class Worker:
             with contextlib.suppress(OSError):
                 pipe.close()
 
-    def _attempt(self, items: Sequence[tuple], deadline_s: float) -> list[Outcome]:
-        """Outcomes up to the first item that costs the child its life, that one included."""
+    def attempt(self, items: Sequence[tuple], deadline_s: float) -> list[Outcome]:
+        """Outcomes up to the first item that costs the child its life, that one included; at least one.
+
+        Raises:
+            RewardError: the function can not be loaded in the child.
+        """
+        if self._process is None:
+            self._start()
         outcomes: list[Outcome] = []
         try:
             self._send(("run", deadline_s, list(items)))
             while len(outcomes) < len(items):
-                kind, value = self._receive(deadline_s)
-                outcomes.append(Outcome(kind, value))
+                outcomes.append(Outcome(*self._receive(deadline_s)))
         except TimeoutError:
             self.close()
-            outcomes.append(Outcome("hung", f"no answer in {deadline_s:g} s"))
+            outcomes.append(Outcome("hung", f"no answer in {deadline_s:g} s", deadline_s))
         except (EOFError, BrokenPipeError):
-            code = self._process.wait()
+            code = self._process.wait() if self._process else -signal.SIGKILL
             self.close()
-            if code in (-signal.SIGALRM, -signal.SIGXCPU):
-                outcomes.append(Outcome("hung", f"no answer in {deadline_s:g} s"))
+            if code == -signal.SIGPROF:
+                outcomes.append(Outcome("hung", f"no answer in {self.cpu_s:g} s of CPU time", self.cpu_s))
+            elif code in (-signal.SIGALRM, -signal.SIGXCPU):
+                outcomes.append(Outcome("hung", f"no answer in {deadline_s:g} s", deadline_s))
             else:
                 outcomes.append(Outcome("died", f"exit code {code}"))
         return outcomes
@@ -113,8 +126,8 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )
         try:
-            self._send(("load", self.target, self.memory_mb))
-            kind, text = self._receive(STARTUP_S)
+            self._send(("load", self.target, self.memory_mb, self.cpu_s))
+            kind, text, _ = self._receive(STARTUP_S)
         except (EOFError, BrokenPipeError, TimeoutError) as problem:
             self.close()
             raise RewardError(f"reward {self.target!r}: its process did not start ({problem or 'it died'})") from None
@@ -127,7 +140,7 @@ class Worker:
         self._process.stdin.write(LENGTH.pack(len(data)) + data)
         self._process.stdin.flush()
 
-    def _receive(self, seconds: float) -> tuple[Any, Any]:
+    def _receive(self, seconds: float) -> tuple[Any, Any, float]:
         until = time.monotonic() + seconds
         [length] = LENGTH.unpack(self._read(LENGTH.size, until))
         return pickle.loads(self._read(length, until))
@@ -147,29 +160,70 @@ class Worker:
 
 
 class Pool:
-    """A few workers of one function, for callers in several threads. Workers start when they are needed."""
+    """A few workers of one function, for callers in several threads. Workers start when they are needed.
 
-    def __init__(self, target: str, memory_mb: int = 0, size: int = 1) -> None:
-        self._make = lambda: Worker(target, memory_mb)
+    A batch goes to all workers at once. An item that hangs or kills its worker delays the others by its own limit at most:
+    what was to follow it on that worker goes back to the queue.
+    """
+
+    def __init__(self, target: str, memory_mb: int = 0, size: int = 1, cpu_s: float = 0.0) -> None:
+        self._make = lambda: Worker(target, memory_mb, cpu_s)
         self._size = size
-        self._lock = threading.Lock()
+        self._inherited: list[Worker] = []
+        self._workers: list[Worker] = []
         self._renew()
         atexit.register(self.close)
+        os.register_at_fork(after_in_child=self._renew)  # the pipes are the parent's
 
-    def run(self, items: Sequence[tuple], deadline_s: float, hangs_limit: int = 0) -> list[Outcome]:
-        """`Worker.run` on a free worker; waits for one."""
-        with self._lock:
-            if self._owner != os.getpid():  # after a fork the pipes are the parent's
-                self._renew()
-        free = self._free
-        worker = free.get()
+    def run(
+        self, items: Sequence[tuple], deadline_s: float, hangs_limit: int = 0, queue_s: float = math.inf
+    ) -> list[Outcome]:
+        """One outcome per item, in order. `hangs_limit` counts per worker; see `Worker.run`.
+
+        What has not begun `queue_s` seconds after the call is not tried.
+
+        Raises:
+            RewardError: the function can not be loaded in the child.
+        """
+        until = time.monotonic() + queue_s
+        step = max(1, min(AT_ONCE, -(-len(items) // self._size)))
+        if self._size == 1 or hangs_limit:
+            step = max(1, len(items))
+        work = Batch(items, step, deadline_s, hangs_limit, until)
+        lanes = [threading.Thread(target=self._lane, args=(work,), daemon=True) for _ in range(work.lanes(self._size))]
         try:
-            return worker.run(items, deadline_s, hangs_limit)
+            for lane in lanes[1:]:
+                lane.start()
+            if lanes:
+                self._lane(work)
+            for lane in lanes[1:]:
+                lane.join()
         except BaseException:
-            worker.close()  # half a conversation can not be resumed
+            work.stopped = True
+            self.close()
             raise
-        finally:
-            free.put(worker)
+        if work.error:
+            raise work.error
+        return work.outcomes()
+
+    def _lane(self, work: Batch) -> None:
+        """Take parts of a batch until none is left, on one free worker after the other."""
+        while not work.stopped and work.queue:
+            free = self._free
+            try:
+                worker = free.get(timeout=max(0.0, work.until - time.monotonic()) if work.until < math.inf else None)
+            except queue.Empty:
+                return
+            try:
+                work.serve(worker)
+            except Exception as error:
+                worker.close()  # half a conversation can not be resumed
+                work.error, work.stopped = error, True
+            except BaseException:
+                worker.close()
+                raise
+            finally:
+                free.put(worker)
 
     def close(self) -> None:
         """Kill the children; the pool can be used again."""
@@ -178,11 +232,48 @@ class Pool:
                 worker.close()
 
     def _renew(self) -> None:
+        self._inherited += self._workers  # kept: what they buffer must not reach the parent's children
         self._owner = os.getpid()
         self._workers = [self._make() for _ in range(self._size)]
         self._free: queue.LifoQueue[Worker] = queue.LifoQueue()  # the warm one first
         for worker in self._workers:
             self._free.put(worker)
+
+
+class Batch:
+    """Items on their way: parts in a queue, outcomes by place."""
+
+    def __init__(self, items: Sequence[tuple], step: int, deadline_s: float, hangs_limit: int, until: float) -> None:
+        self.items, self.deadline_s, self.hangs_limit, self.until = items, deadline_s, hangs_limit, until
+        self.queue = deque(range(start, min(start + step, len(items))) for start in range(0, len(items), step))
+        self.found: list[Outcome | None] = [None] * len(items)
+        self.stopped = False
+        self.error: Exception | None = None
+
+    def lanes(self, size: int) -> int:
+        return min(size, len(self.queue))
+
+    def serve(self, worker: Worker) -> None:
+        """One part on one worker; what a killed worker leaves goes back to the front."""
+        if time.monotonic() >= self.until:
+            self.stopped = True
+            return
+        try:
+            places = self.queue.popleft()
+        except IndexError:  # another lane was quicker
+            return
+        items = [self.items[place] for place in places]
+        if self.hangs_limit:
+            done = worker.run(items, self.deadline_s, self.hangs_limit)
+        else:
+            done = worker.attempt(items, self.deadline_s)
+        self.found[places.start : places.start + len(done)] = done
+        if len(done) < len(items):
+            self.queue.appendleft(range(places.start + len(done), places.stop))
+
+    def outcomes(self) -> list[Outcome]:
+        late = Outcome("queued", "its turn did not come in time")
+        return [outcome or late for outcome in self.found]
 
 
 # ------------------------------------------------------------------------------------------------- in the child
@@ -195,26 +286,30 @@ def serve() -> None:
     frames_out = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what the function prints must not fall between the frames
-    _, target, memory_mb = _next(frames_in)
+    _, target, memory_mb, cpu_s = _next(frames_in)
     try:
         function = _load(target)
         _limit_memory(memory_mb)
     except Exception as problem:
-        _answer(frames_out, "failed", f"{type(problem).__name__}: {problem}")
+        _answer(frames_out, "failed", f"{type(problem).__name__}: {problem}", 0.0)
         return
-    _answer(frames_out, "ready", "")
+    _answer(frames_out, "ready", "", 0.0)
     while True:
         try:
             _, deadline_s, items = _next(frames_in)
         except EOFError:
             return
         for item in items:
-            _answer(frames_out, *_call(function, item, deadline_s))
+            started = time.perf_counter()
+            kind, value = _call(function, item, deadline_s, cpu_s)
+            _answer(frames_out, kind, value, time.perf_counter() - started)
 
 
-def _call(function: Callable[..., Any], item: tuple, deadline_s: float) -> tuple[str, Any]:
+def _call(function: Callable[..., Any], item: tuple, deadline_s: float, cpu_s: float) -> tuple[str, Any]:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # default: the alarm kills, also inside C code
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, deadline_s + GRACE_S)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
     _limit_cpu(deadline_s + GRACE_S)
     try:
         return "ok", _sendable(function(*item))
@@ -222,6 +317,7 @@ def _call(function: Callable[..., Any], item: tuple, deadline_s: float) -> tuple
         return "raised", f"{type(problem).__name__}: {problem}"[:500]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _sendable(value: Any) -> Any:
@@ -267,7 +363,7 @@ def _next(frames: io.BufferedReader) -> tuple:
     return pickle.loads(frames.read(LENGTH.unpack(head)[0]))
 
 
-def _answer(frames: io.BufferedWriter, kind: str, value: Any) -> None:
-    data = pickle.dumps((kind, value), protocol=pickle.HIGHEST_PROTOCOL)
+def _answer(frames: io.BufferedWriter, kind: str, value: Any, seconds: float) -> None:
+    data = pickle.dumps((kind, value, seconds), protocol=pickle.HIGHEST_PROTOCOL)
     frames.write(LENGTH.pack(len(data)) + data)
     frames.flush()

@@ -14,7 +14,7 @@ import numpy as np
 
 from move37.errors import TaskError
 from move37.rewards.combine import ACCURACY, grade
-from move37.rewards.verify import parse_number
+from move37.rewards.plain import parse_number
 from move37.tasks.base import Split, Task
 from move37.types import Group, Problem, Rollout, Stop
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from move37.errors import TaskError, nearest
 from move37.rewards import style
-from move37.rewards.verify import VERIFIERS, parse_number
+from move37.rewards.plain import parse_number
+from move37.rewards.verify import VERIFIERS
 from move37.tasks.base import Split, Task, normalise, problem_id, split_of, stream
 from move37.tasks.layouts import LAYOUTS, Layout, plain
 from move37.types import Problem, Score
