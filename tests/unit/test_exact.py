@@ -219,6 +219,7 @@ def test_shapes_that_are_equal(answer, gold):
         ("3x+4y+14=0", "3x-y+13=0"),  # math-verify 0.9.0: equal
         ("x^2+y^2=2", "x^2+y^2=1"),
         ("x=2", "x=1"),
+        (r"2/3 \approx 0.68", r"2/3 \approx 0.67"),
         ("B", r"\text{(C)}"),
         ("4343_7", "4343_6"),
         ("11_2", "11"),

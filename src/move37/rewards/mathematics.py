@@ -219,6 +219,8 @@ def same_equation(one: sympy.Eq, other: sympy.Eq) -> bool:
         return confirm(one.rhs, other.rhs)
     if not all(isinstance(side, sympy.Expr) for side in (*one.args, *other.args)):
         return True
+    if not one.free_symbols and not other.free_symbols:  # of numbers alone: every two would be multiples
+        return confirm(one.lhs, other.lhs) and confirm(one.rhs, other.rhs)
     a, b = one.lhs - one.rhs, other.lhs - other.rhs
     if sympy.simplify(b) == 0:
         return sympy.simplify(a) == 0

@@ -429,6 +429,8 @@ def _equations(one: Shape, other: Shape) -> bool | None:
         return False
     if one.left is None or other.left is None or not (isinstance(one.right, Number) and isinstance(other.right, Number)):
         return None
+    if not any(x.left.names | x.right.value.names for x in (one, other)):
+        return rights if one.label == other.label else None  # of numbers alone: every two would be multiples
     differences = [exact.plus(x.left, exact.minus(x.right.value)) for x in (one, other)]
     return exact.proportional(*differences)
 
