@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from move37.recipe import FileTask
+from move37.sections import FileTask
 from move37.tasks import load
 
 ROOT = Path(__file__).parents[1]

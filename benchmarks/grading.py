@@ -23,7 +23,6 @@ from collections import Counter
 from typing import Any
 
 from golds import DATA, ROOT, SETS, golds, rewritings, wrongs
-
 from move37 import machine
 from move37.grading import grade_records
 from move37.rewards import equality, extract, shapes

@@ -106,7 +106,8 @@ def test_a_gold_that_nobody_can_read_is_listed(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "Is it?", "a": "Yes. It has a unique solution."}\n')
     section = FileTask(file="rows.jsonl", question="q", answer="a", verifier="math", held_out=0.0)
     report = check({"x": load("x", section, 0, tmp_path)}, 5)
-    assert [r.answer for r in report.bad_golds] == ["Yes. It has a unique solution."]
+    assert report.bad_golds == [] and not report.ok  # the same text is right; of another nothing can be told
+    assert [(r.probe, r.answer) for r in report.failures] == [("wrong answer", "1234567")]
     assert "can not be parsed" in report.summary()
 
 

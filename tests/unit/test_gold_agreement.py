@@ -2,10 +2,10 @@
 
 import json
 
-import golds
 import pytest
-from grading import against_math_verify, model_solutions, olympiad
 
+import golds
+from grading import against_math_verify, model_solutions, olympiad
 from move37.report.estimators import majority, pass_at_k
 from move37.rewards import shapes
 from move37.rewards.verify import VERIFIERS

@@ -101,7 +101,8 @@ def _inside(text: str) -> tuple[str | None, str]:
 
 def _score(outcome: Outcome) -> Score:
     if outcome.kind != "ok":
-        return Score(value=math.nan, why=f"the mathematics verifier {outcome.told()}", seconds=outcome.seconds)
+        why = f"the mathematics verifier {outcome.told()}"
+        return Score(value=math.nan, why=why, cause=outcome.kind, seconds=outcome.seconds)
     right, why = outcome.value
     return Score(value=math.nan if right is None else float(right), why=why, seconds=outcome.seconds)
 

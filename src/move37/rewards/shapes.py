@@ -283,6 +283,8 @@ def compare(answer: Reading, gold: Reading) -> tuple[bool | None, str]:
     if isinstance(gold.shape, Letter):
         letter = parse_choice(WRAPPED_WORDS.sub(r"\1", answer.raw))
         return (letter == gold.shape.letter, "an option letter") if letter or answer.shape else (None, "")
+    if isinstance(gold.shape, Based) and answer.shape is None:  # math-verify would drop the base
+        return False, "digits of a base are compared as written"
     if answer.shape is None or gold.shape is None:
         return None, ""
     if gold.unit and answer.unit is None:
