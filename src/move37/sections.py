@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from move37 import rewards
 from move37.algorithms import ALGORITHMS, Algorithm, build
@@ -236,9 +236,9 @@ class RL(TrainingSection):
 
     @field_validator("rewards")
     @classmethod
-    def _visible(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _visible(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """As for algorithms: what a reward's options are stands in the resolved recipe."""
-        return rewards.settings(value)
+        return rewards.settings(value, info.data.get("max_new_tokens"))
 
     @model_validator(mode="after")
     def _sizes(self) -> RL:

@@ -21,7 +21,11 @@ from move37.errors import RecipeError, RewardError, nearest
 from move37.options import build
 from move37.rewards.accuracy import Accuracy
 from move37.rewards.base import Each, Item, Reward
+from move37.rewards.consistent import Language
 from move37.rewards.form import Format
+from move37.rewards.length import Cosine
+from move37.rewards.readability import Readable
+from move37.rewards.repetition import Repetition
 from move37.rewards.user import UserReward, load, scope, scope_of
 
 __all__ = ["REWARDS", "Each", "Item", "Reward", "UserReward", "Weighted", "resolve", "scope", "settings", "weighted"]
@@ -30,6 +34,10 @@ __all__ = ["REWARDS", "Each", "Item", "Reward", "UserReward", "Weighted", "resol
 REWARDS: dict[str, type[Reward]] = {
     "accuracy": Accuracy,
     "format": Format,
+    "language": Language,
+    "readable": Readable,
+    "cosine": Cosine,
+    "repetition": Repetition,
 }
 
 
@@ -42,10 +50,10 @@ class Weighted:
     reward: Reward
 
 
-def settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def settings(given: Mapping[str, Any], max_tokens: int | None = None) -> dict[str, dict[str, Any]]:
     """A recipe's `rewards` with every option visible: name -> {weight, options}. A bare number is a weight.
 
-    Loads nothing of a user's: that is for `weighted`.
+    Loads nothing of a user's: that is for `weighted`. An option `max_tokens` that is not given is the stage's.
 
     Raises:
         RecipeError: an unknown reward or option (with the nearest valid one), or an impossible weight or value.
@@ -57,6 +65,8 @@ def settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
             raise RecipeError(f"reward {name}: give a weight, or {{weight: ..., and options}}; given: {value!r}")
         found[name] = {"weight": float(weight), **_options(name, options)}
+        if "max_tokens" in found[name]:
+            found[name]["max_tokens"] = found[name]["max_tokens"] or max_tokens
     return found
 
 

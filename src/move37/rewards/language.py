@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 # script -> its languages; the first of one that stands alone is the script's
 LANGUAGES: dict[str, tuple[str, ...]] = {
-    "latin": tuple("en de fr es it pt nl pl cs sk hr hu ro sv da no fi et lv lt sl tr vi id ca sw tl sq".split()),
+    "latin": (
+        *("en", "de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sk", "hr", "hu", "ro", "sv", "da", "no", "fi", "et"),
+        *("lv", "lt", "sl", "tr", "vi", "id", "ca", "sw", "tl", "sq"),
+    ),
     "cyrillic": ("ru", "uk", "bg", "sr", "mk", "be", "kk"),
     "arabic": ("ar", "fa", "ur"),
     "devanagari": ("hi", "mr", "ne"),
@@ -108,9 +111,9 @@ FREQUENT: dict[str, frozenset[str]] = {
         "they has when these those been than if let we can our need find number first equation equals it is to",
         "de": "der das und ist nicht eine einen einem wir auch aber wenn oder durch wird werden sind sich dass mit für von",
         "fr": "les des une est dans nous avec qui vous cette aux donc mais avons pour sont être ainsi deux alors",
-        "es": "el los las una por con como para entonces pero más está esta también tenemos porque cuando",
+        "es": "el los las una por con como para entonces pero más está esta también tenemos cuando",
         "it": "il gli della che sono di perché quindi anche questo nella alla più abbiamo allora",
-        "pt": "não uma mais também então os dos das pelo pela temos isso porque são é",
+        "pt": "não uma também então os dos pelo pela temos isso são é",
     }.items()
 }
 
@@ -144,7 +147,7 @@ def identify(text: str) -> Finding | None:
     script = max(words, key=lambda s: (len(words[s]), -WORDS[s].search(text).start()))
     if len(LANGUAGES[script]) == 1:
         return Finding(LANGUAGES[script][0], 1.0, len(words[script]))
-    code, confidence = _classify(script, " ".join(words[script])[:ENOUGH])
+    code, confidence = classify(script, " ".join(words[script])[:ENOUGH])
     return Finding(code, confidence, len(words[script]))
 
 
@@ -200,14 +203,14 @@ def _units(text: str, pattern: re.Pattern[str]) -> Iterator[list[str]]:
 
 def _language(script: str, target: str, unit: str) -> str:
     """The target, or another language where the library is sure of it."""
-    if _plainly(target, unit):
+    if plainly(target, unit):
         return target
-    code, confidence = _classify(script, unit)
+    code, confidence = classify(script, unit)
     return code if confidence >= SURE else target
 
 
-def _plainly(target: str, unit: str) -> bool:
-    """Whether frequent words alone tell that the unit is in the target."""
+def plainly(target: str, unit: str) -> bool:
+    """Whether frequent words alone tell that the unit is in the target: it saves most calls of the library."""
     if target not in FREQUENT:
         return False
     words = set(unit.lower().split())
@@ -217,7 +220,8 @@ def _plainly(target: str, unit: str) -> bool:
 
 
 @lru_cache(maxsize=1 << 16)
-def _classify(script: str, words: str) -> tuple[str, float]:
+def classify(script: str, words: str) -> tuple[str, float]:
+    """The library's word on text of a script that several languages write: code, probability."""
     return _identifier(script).classify(words)
 
 
