@@ -64,6 +64,11 @@ class Task(ABC):
         self.languages = {"en": 1.0}
         self.notes = []
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether so many answers are right that none is known to be wrong."""
+        return False
+
     @abstractmethod
     def problem(self, index: int, split: Split) -> Problem:
         """The problem at `index` (0, 1, ...) of a split; depends on the task's options, the split and the index alone.

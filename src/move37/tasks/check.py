@@ -128,7 +128,8 @@ def probes(task: Task, problem: Problem) -> Iterator[tuple[str, str, str, str]]:
         yield "gold, prefilled", gold, "<think>", respond(gold).removeprefix("<think>")
     gold = golds[0] if golds else "?"  # a task may only verify
     wrong = task.wrong_answer(problem) if golds else "?!"
-    yield "wrong answer", wrong, "", respond(wrong)
+    if not task.open_ended:
+        yield "wrong answer", wrong, "", respond(wrong)
     short = truncated(gold)
     if short and short not in golds:
         yield "truncated gold", short, "", respond(short)

@@ -64,6 +64,13 @@ class FileTask(Task):
     def verify_all(self, pairs: Sequence[tuple[str, Problem]]) -> list[Score]:
         return self._layout.verify_all(pairs)
 
+    @property
+    def open_ended(self) -> bool:
+        return self._layout.open_ended
+
+    def gold_answers(self, problem: Problem) -> list[str]:
+        return [problem.answer] if problem.answer else []  # a layout may do without
+
     def wrong_answer(self, problem: Problem) -> str:
         """What the layout says, else the next number, else the answer of another problem."""
         gold = problem.answer
@@ -159,13 +166,16 @@ def _problem(name: str, path: Path, source: str, layout: Layout, number: int, ro
             raise TaskError(
                 f"tasks.{name}: {path}, row {number}: column {wanted!r} is empty; fill it in or remove the row"
             )
-    question, answer = layout.question(row), layout.answer(row)
-    for what, text in (("question", question), ("answer", answer)):
-        if not text:
+    try:
+        question, answer, more = layout.question(row), layout.answer(row), layout.meta(row)
+    except ValueError as problem:
+        raise TaskError(f"tasks.{name}: {path}, row {number}: {problem}") from None
+    for what, text, needed in (("question", question, True), ("answer", answer, layout.gold)):
+        if needed and not text:
             raise TaskError(
                 f"tasks.{name}: {path}, row {number}: there is no {what} in {', '.join(map(repr, layout.columns))}"
             )
-    meta = {"source": source, "language": style.language(question) or "en", "row": number, **layout.meta(row)}
+    meta = {"source": source, "language": style.language(question) or "en", "row": number, **more}
     return Problem(id=problem_id(name, question), task=name, question=question, answer=answer, meta=meta)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from move37.rewards import ifeval
 from move37.rewards.verify import VERIFIERS
 from move37.types import Problem, Score
 
@@ -24,6 +25,8 @@ class Layout:
     verify_all: Callable[[Pairs], list[Score]]
     meta: Callable[[Row], dict[str, Any]] = lambda row: {}  # what the verifier needs beside the gold: Problem.meta
     wrong: Callable[[str], str] | None = None  # gold -> an answer that is wrong; None: another number or another gold
+    gold: bool = True  # False: a row may have no answer of its own, only a verifier
+    open_ended: bool = False  # so many answers are right that none is known to be wrong
     gaps: bool = False  # the public file has rows without an answer: they are left out and told, not an error
 
 
@@ -115,6 +118,11 @@ def told(text: str) -> dict[str, str] | None:
     return None if rest else roles
 
 
+def ifeval_meta(row: Row) -> dict[str, Any]:
+    """The instructions that a response has to follow. Parquet fills the arguments up with nothing, which is dropped."""
+    return {"instructions": ifeval.instructions(row["instruction_id_list"], row["kwargs"])}
+
+
 LAYOUTS: dict[str, Layout] = {
     "gsm8k": Layout(
         columns=("question", "answer"), question=column("question"), answer=after_marks, **compared("number")
@@ -150,5 +158,14 @@ LAYOUTS: dict[str, Layout] = {
         answer=column("solution_text_format"),
         verify_all=lambda pairs: [people(answer, problem.answer) for answer, problem in pairs],
         wrong=other_role,
+    ),
+    "ifeval": Layout(
+        columns=("prompt", "instruction_id_list", "kwargs"),
+        question=column("prompt"),
+        answer=lambda row: "",
+        verify_all=lambda pairs: [ifeval.verify(answer, problem.meta["instructions"]) for answer, problem in pairs],
+        meta=ifeval_meta,
+        gold=False,
+        open_ended=True,
     ),
 }
