@@ -20,7 +20,6 @@ import time
 from pathlib import Path
 
 from common import write
-
 from move37.rewards.language import classify, consistency, identify
 
 CODES = ("en", "zh", "ko", "de", "fr", "ru", "ar")
