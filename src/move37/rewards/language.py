@@ -60,8 +60,9 @@ ENOUGH = 2000  # characters of a text that tell its language
 LEFT_OUT = re.compile(
     r"```.*?(?:```|\Z)"  # code
     r"|`[^`\n]*`"
-    r"|\$\$.*?\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]"  # formulas
-    r"|\\begin\{(\w+\*?)\}.*?\\end\{\1\}"
+    r"|\$\$.*?\$\$|\$[^$\n]*\$"  # formulas; those below end before the next one begins: nothing is read twice
+    r"|\\\((?:[^\\]|\\[^(])*?\\\)|\\\[(?:[^\\]|\\[^\[])*?\\\]"
+    r"|\\begin\{(\w+\*?)\}(?:[^\\]|\\(?!begin\{))*?\\end\{\1\}|\\(?:begin|end)\{\w*\*?\}"
     r"|\\[A-Za-z]+"  # LaTeX commands
     r"|</?[a-z]+>"  # tags
     r"|https?://\S+",
@@ -168,7 +169,7 @@ def consistency(text: str, target: str) -> Counter[str]:
     for other, pattern in _present(text):
         if other == script and len(LANGUAGES[script]) > 1:
             for unit in _units(text, pattern):
-                counts[_language(script, target, " ".join(unit))] += len(unit)
+                counts[_language(script, target, " ".join(unit)[:ENOUGH])] += len(unit)
         else:
             name = LANGUAGES[other][0] if len(LANGUAGES[other]) == 1 else other
             counts[name] += len(pattern.findall(text))

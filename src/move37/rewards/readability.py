@@ -18,7 +18,7 @@ from move37.rewards.base import Each
 from move37.rewards.language import WORDS, consistency, identify, plain
 from move37.types import Problem, Rollout, Scope, Score
 
-FENCED = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
+FENCED = re.compile(r"^[^\S\n]*(?:```|~~~)", re.MULTILINE)
 PARAGRAPHS = re.compile(r"\n\s*\n")
 
 

@@ -11,21 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from move37.rewards.language import LEFT_OUT
+
 ENGLISH = ("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check")
 CHINESE = ("等等", "错误", "错", "不对", "检查", "验证", "重试", "但是")  # longer first: 错误 is one word
 
 STEP = re.compile(r"=\s*-?\d")
 REFLECTIVE = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(ENGLISH)})(?![A-Za-z])|{'|'.join(CHINESE)}", re.IGNORECASE)
 
-LEFT_OUT = re.compile(
-    r"```.*?(?:```|\Z)"  # code
-    r"|`[^`\n]*`"
-    r"|\$\$.*?\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]"  # formulas
-    r"|\\[A-Za-z]+"  # LaTeX commands
-    r"|</?[a-z]+>"  # tags
-    r"|https?://\S+",
-    re.DOTALL,
-)
 LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u024f]{2,}")  # one letter is a variable
 HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 KANA = re.compile(r"[\u3040-\u30ff]")

@@ -9,7 +9,7 @@ from move37.errors import nearest
 from move37.rewards.ifeval.counting import compare, tokens
 from move37.rewards.language import SCRIPTS, consistency, identify
 
-OWN = 2 / 3  # share of the words of a response that is in the language asked for; names and keywords may be in others
+OWN = 0.5  # least share of the words that is in the language asked for; names and keywords may be in others
 
 
 def existence(text: str, keywords: Sequence[str]) -> bool:
@@ -33,7 +33,7 @@ def letters(text: str, letter: str, let_frequency: int, let_relation: str) -> bo
 
 
 def language(text: str, language: str) -> bool:
-    """A response is in a language: most words are, and OWN of all words (`rewards.language`). No words are in no wrong one.
+    """A response is in a language: by most words (`identify`) and by OWN of all (`consistency`). No words are in no wrong one.
 
     Raises:
         ValueError: no such language here.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 WORD = re.compile(r"\w+")
-END = re.compile(r"[.!?]+[\"'”’)\]*]*(?=\s|$)")
+END = re.compile(r"(?<![.!?])[.!?]++[\"'”’)\]*]*+(?=\s|$)")  # possessive: a million dots cost no more than once
 # After these a full stop ends no sentence, nor after a single capital (an initial).
 ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof sr jr st vs etc e.g i.e a.m p.m u.s u.k no vol fig al inc ltd co corp dept approx".split()
+    (
+        *("mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "etc", "e.g", "i.e", "a.m", "p.m", "u.s", "u.k"),
+        *("no", "vol", "fig", "al", "inc", "ltd", "co", "corp", "dept", "approx"),
+    )
 )
 RULE = re.compile(r"\s?\*\*\*\s?")
 
@@ -33,7 +36,7 @@ def sentences(text: str) -> int:
         before = text[begin : end.start()].split()
         last = before[-1].lstrip("(\"'“[*") if before else ""
         single = end[0].startswith(".") and (last.lower() in ABBREVIATIONS or re.fullmatch(r"[A-Z]", last))
-        if before and not single:
+        if not single and WORD.search(text, begin, end.start()):
             count, begin = count + 1, end.end()
     return count + bool(WORD.search(text[begin:]))
 

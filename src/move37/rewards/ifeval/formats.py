@@ -38,7 +38,7 @@ def first_word(text: str, first_word: str, num_paragraphs: int, nth_paragraph: i
 
 def placeholders(text: str, num_placeholders: int) -> bool:
     """At least so many placeholders in square brackets, such as [address]."""
-    return len(re.findall(r"\[[^\]\n]*\]", text)) >= num_placeholders
+    return len(re.findall(r"\[[^\[\]\n]*\]", text)) >= num_placeholders
 
 
 def postscript(text: str, postscript_marker: str) -> bool:
@@ -49,7 +49,7 @@ def postscript(text: str, postscript_marker: str) -> bool:
 
 def bullets(text: str, num_bullets: int) -> bool:
     """Exactly so many lines that begin with one * or with a hyphen; ** begins bold text."""
-    return len(re.findall(r"^\s*(?:\*(?!\*)|-).+$", text, re.MULTILINE)) == num_bullets
+    return len(re.findall(r"^[^\S\n]*(?:\*(?!\*)|-).+$", text, re.MULTILINE)) == num_bullets
 
 
 def constrained(text: str) -> bool:
@@ -80,4 +80,4 @@ def is_json(text: str) -> bool:
 
 def title(text: str) -> bool:
     """A title in double angular brackets, such as <<poem of joy>>."""
-    return any(found.strip("<> \t") for found in re.findall(r"<<([^\n]+?)>>", text))
+    return any(found.strip("<> \t") for found in re.findall(r"<<((?:(?!<<|>>)[^\n])+)>>", text))
