@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from move37.errors import UserError, nearest
-from move37.rewards import equality, extract, form
+from move37.options import build
+from move37.rewards import consistent, equality, extract, form, ifeval
 from move37.rewards.verify import VERIFIERS
 from move37.types import Score, Verdict
 
 Record = dict[str, Any]
 CHUNK = 1 << 20  # bytes read at once, where so many are there
 TOLD = {Verdict.RIGHT: "right", Verdict.WRONG: "wrong", Verdict.CANNOT_TELL: "unknown"}
-USED = ("gold", "answer", "response", "prefill", "tolerance")  # not passed through
+USED = ("gold", "answer", "response", "prefill", "tolerance", "target", "question")  # not passed through
+USED += ("instructions", "instruction_id_list", "kwargs")
 
 
 # ------------------------------------------------------------------------------------------------------------ kinds
@@ -97,6 +99,43 @@ def in_form(records: list[Record]) -> list[Score]:
     return [Score(value=float(found.ok), why=found.why) for found in forms]
 
 
+def followed(records: list[Record]) -> list[Score]:
+    """IFEval: the instructions of a record (`instructions`, or `instruction_id_list` and `kwargs` as in its files)."""
+    return [ifeval.verify(_said(record), _instructions(record)) for record in records]
+
+
+def _said(record: Record) -> str:
+    """An `answer` as it is; of a `response` what is inside <answer>, or after the thought."""
+    if "answer" in record and "response" not in record:
+        return text_of(record, "answer")
+    response = text_of(record, "response")
+    found = form.split("", response).answer
+    return response.rpartition("</think>")[2].strip() if found is None else found
+
+
+def _instructions(record: Record) -> list[dict[str, Any]]:
+    given, ids, arguments = (record.get(key) for key in ("instructions", "instruction_id_list", "kwargs"))
+    if given is None and isinstance(ids, list) and isinstance(arguments, list) and len(ids) == len(arguments):
+        given = [{"id": name, **more} for name, more in zip(ids, arguments, strict=True) if isinstance(more, dict)]
+    if not isinstance(given, list) or not all(isinstance(one, dict) and isinstance(one.get("id"), str) for one in given):
+        raise UserError("it needs 'instructions', a list of {\"id\": ..., arguments}, or 'instruction_id_list' and 'kwargs'")
+    return ifeval.instructions([one["id"] for one in given], [{k: v for k, v in one.items() if k != "id"} for one in given])
+
+
+def spoken(records: list[Record]) -> list[Score]:
+    """The share of words in the `target` language (a code), or in that of the `question`; of the thought, where one is found."""
+    scores = []
+    for record in records:
+        response = text_of(record, "response")
+        given = {"target": record["target"]} if "target" in record else {}
+        target = build("kind", {"language": consistent.Language}, "language", given).target
+        if target == "question":
+            target = consistent.question_language(text_of(record, "question"), "en")
+        thought = form.split(text_of(record, "prefill") if "prefill" in record else "", response).thinking
+        scores.append(consistent.share(response if thought is None else thought, target))
+    return scores
+
+
 # kind -> one score per record, in order. A record that lacks something raises UserError.
 KINDS: dict[str, Callable[[list[Record]], list[Score]]] = {
     "math": mathematics,
@@ -104,6 +143,8 @@ KINDS: dict[str, Callable[[list[Record]], list[Score]]] = {
     "choice": compared("choice"),
     "text": compared("text"),
     "format": in_form,
+    "ifeval": followed,
+    "language": spoken,
 }
 
 

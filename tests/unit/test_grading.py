@@ -172,3 +172,29 @@ def test_ctrl_c_ends_it_quietly(command):
 
 def test_every_kind_is_in_the_page():
     assert all(f"`{kind}`" in PAGE for kind in grading.KINDS)
+
+
+INSTRUCTION = {"instruction_id_list": ["en:punctuation:no_comma"], "kwargs": [{"num_words": None}]}
+NO_COMMA = [{"id": "punctuation:no_comma"}]
+
+
+@pytest.mark.parametrize(
+    ("record", "verdict", "score"),
+    [
+        ({"kind": "ifeval", "response": "one, two", **INSTRUCTION}, "wrong", 0.0),
+        ({"kind": "ifeval", "response": "<think>one, two</think> one two", **INSTRUCTION}, "right", 1.0),
+        ({"kind": "ifeval", "response": "<think>a,</think><answer>one</answer>", "instructions": NO_COMMA}, "right", 1.0),
+        ({"kind": "ifeval", "answer": "one", "instructions": [{"id": "punctuation:no_coma"}]}, "unknown", None),
+        ({"kind": "ifeval", "answer": "one", "instructions": "all"}, "unknown", None),
+        ({"kind": "ifeval", "answer": "one", "instruction_id_list": ["punctuation:no_comma"], "kwargs": []}, "unknown", None),
+        ({"kind": "language", "response": "<think>所以 answer 是 5</think><answer>5</answer>", "target": "zh"}, "wrong", 0.75),
+        ({"kind": "language", "response": "所以是", "question": "小明有几个苹果?"}, "right", 1.0),
+        ({"kind": "language", "response": "so", "target": "english"}, "unknown", None),
+        ({"kind": "language", "response": "so"}, "unknown", None),
+    ],
+)
+def test_instructions_and_language(record, verdict, score):
+    [found] = grade_records([record | {"id": 3}])
+    assert (found["verdict"], found["score"], found["id"]) == (verdict, score, 3), found
+    assert set(found) == {"kind", "id", "verdict", "score", "parts", "why", "seconds"}
+    assert verdict == "right" or found["why"]

@@ -39,16 +39,7 @@ class Language(Each):
         return value
 
     def score(self, rollout: Rollout, problem: Problem) -> Score:
-        if not rollout.text.strip():
-            return Score(value=0.0, why="there is no thought")
-        target = self.target if self.target != "question" else self.asked(problem)
-        counts = consistency(rollout.text, target)
-        total, inside = sum(counts.values()), counts[target]
-        parts = {"words": float(total), "inside": float(inside)}
-        if not total:
-            return Score(value=1.0, parts=parts, why="the thought has no words")
-        others = ", ".join(f"{count} {code}" for code, count in counts.most_common() if code != target)
-        return Score(value=inside / total, parts=parts, why=f"not in {target}: {others}" if others else "")
+        return share(rollout.text, self.target if self.target != "question" else self.asked(problem))
 
     def asked(self, problem: Problem) -> str:
         """The language of the question: by what it looks like, else what the task says of it, else `unsure`.
@@ -65,3 +56,16 @@ class Language(Each):
 def question_language(question: str, unsure: str) -> str:
     found = identify(question)
     return found.code if found and found.confidence >= SURE else unsure
+
+
+def share(thought: str, target: str) -> Score:
+    """Words of the target language / words, of a thought; what stands beside them is told."""
+    if not thought.strip():
+        return Score(value=0.0, why="there is no thought")
+    counts = consistency(thought, target)
+    total, inside = sum(counts.values()), counts[target]
+    parts = {"words": float(total), "inside": float(inside)}
+    if not total:
+        return Score(value=1.0, parts=parts, why="the thought has no words")
+    others = ", ".join(f"{count} {code}" for code, count in counts.most_common() if code != target)
+    return Score(value=inside / total, parts=parts, why=f"not in {target}: {others}" if others else "")
