@@ -1,4 +1,6 @@
-"""Decoding with the compiled kernels: the lean decoder on a CPU in float32, with paged keys and values.
+"""Decoding with the compiled kernels: the lean decoder on a CPU, with paged keys and values.
+
+In float32 whatever `hardware.dtype` says: they read the master weights.
 
 A prompt's pages are shared by the responses that continue it; a finished row gives its pages back, and nothing is moved.
 The same arithmetic as `Decoder.decode` in another order of summation.
@@ -44,12 +46,12 @@ class _Batch(ctypes.Structure):
     ]
 
 
-def engine(model: nn.Module, autocast: torch.dtype, kernels: str) -> nn.Module | NativeDecoder:
+def engine(model: nn.Module, kernels: str) -> nn.Module | NativeDecoder:
     """What decodes: the compiled kernels where they fit and `kernels` does not say torch, else the model itself.
 
     Raises RecipeError where `kernels` is native and they do not fit.
     """
-    why = "hardware.kernels=torch" if kernels == "torch" else _obstacle(model, autocast)
+    why = "hardware.kernels=torch" if kernels == "torch" else _obstacle(model)
     if why is None:
         return NativeDecoder(model)
     if kernels == "native":
@@ -57,14 +59,14 @@ def engine(model: nn.Module, autocast: torch.dtype, kernels: str) -> nn.Module |
     return model
 
 
-def _obstacle(model: nn.Module, autocast: torch.dtype) -> str | None:
+def _obstacle(model: nn.Module) -> str | None:
     """What keeps the kernels from decoding this model here."""
     if not isinstance(model, Decoder):
         return "the model is not of the Llama / Qwen2 / Qwen3 family"
     if model.head.device.type != "cpu":
         return "they are for CPUs"
-    if autocast is not torch.float32 or model.head.dtype is not torch.float32:
-        return "they compute in float32 (hardware.dtype)"
+    if model.head.dtype is not torch.float32:
+        return "they want weights in float32"
     if model.shape.head_width % 16 or model.shape.hidden % 16:
         return f"head width {model.shape.head_width} or hidden size {model.shape.hidden} is no multiple of 16"
     return None if native.library("decode") is not None else native.build("decode").why

@@ -44,11 +44,11 @@ class Sampler:
     """Samples groups of responses from a model that a learner may be changing in place."""
 
     def __init__(self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype, kernels: str = "auto") -> None:
-        self.engine = native.engine(loaded.model, autocast, kernels)
+        self.engine = native.engine(loaded.model, kernels)
         self.prompter = prompter
         self.context = loaded.context
         self.eos = loaded.eos
-        self.autocast_dtype = autocast
+        self.autocast_dtype = torch.float32 if isinstance(self.engine, native.NativeDecoder) else autocast
         self.version = 0  # updates the weights have seen; whoever trains them sets it
 
     @torch.no_grad()
