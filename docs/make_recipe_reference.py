@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +164,17 @@ def _rewards() -> str:
     """Every built-in reward with its options and their defaults."""
     rows = ["| reward | sees | options |", "|---|---|---|"]
     for name, kind in REWARDS.items():
-        options = ", ".join(f"`{key}: {_value(value).strip('`')}`" for key, value in kind().settings().items())
+        options = ", ".join(_option(field) for field in fields(kind)) if is_dataclass(kind) else ""
         rows.append(f"| `{name}` | {kind.scope} | {options or 'none'} |")
     return "\n".join(rows)
+
+
+def _option(field: Field[Any]) -> str:
+    """`name: default`; the name alone where it has to be given."""
+    if field.default is MISSING and field.default_factory is MISSING:
+        return f"`{field.name}` (to be given)"
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return f"`{field.name}: {_value(default).strip('`')}`"
 
 
 if __name__ == "__main__":

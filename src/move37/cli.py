@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 from typer.core import TyperGroup
 
+from move37 import measure
 from move37.errors import Interrupted, Move37Error, UserError
+from move37.terminal import comparison, console, table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from move37.runs import Run
 
 
@@ -157,7 +157,7 @@ def _run(made: Run, names: list[str], notes: list[str], plain: bool) -> None:
     from move37.report import page, summary
     from move37.report.live import Live
 
-    with Live(title=made.recipe.name, console=_console(plain), plain=plain) as display:
+    with Live(title=made.recipe.name, console=console(plain), plain=plain) as display:
         for note in notes:
             display.note(note)
         try:
@@ -167,7 +167,7 @@ def _run(made: Run, names: list[str], notes: list[str], plain: bool) -> None:
             page.write(made)
             raise
     found = summary.write(made)
-    _comparison(_console(plain), found)
+    comparison(console(plain), found)
     typer.echo(f"report: {page.write(made)}")
 
 
@@ -185,48 +185,21 @@ def check(
     typer.echo(_sentences(loaded))
     from move37 import stages
 
-    console = _console(ctx.obj["plain"])
+    out = console(ctx.obj["plain"])
     records = stages.check_tasks(loaded, recipe.resolve().parent)
-    _table(console, "tasks", records)
+    table(out, "tasks", records)
     failed = any(record.get("ok") is False for record in records)
     if not no_model and loaded.model is not None:
         records = stages.check_model(loaded, recipe.resolve().parent)
-        _table(console, "base model", records)
+        table(out, "base model", records)
         failed = failed or any(record.get("ok") is False for record in records)
     if failed:
         raise typer.Exit(1)
 
 
-@app.command("eval")
-def evaluate(
-    ctx: typer.Context,
-    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="a model directory, a run, or `bundled`")],
-    task: Annotated[list[str], typer.Option("--task", help="recipe, file, layout:file, family or reasoning-gym name")],
-    samples: Annotated[int | None, typer.Option("--samples", help="responses per problem [default: 16]")] = None,
-    problems: Annotated[int | None, typer.Option("--problems", help="problems per task [default: 30]")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="longest response")] = None,
-    template: Annotated[str | None, typer.Option("--template", help="r1_zero, chat or a file")] = None,
-    out: Annotated[Path | None, typer.Option("--json", help="write the numbers to this file as well")] = None,
-) -> None:
-    """Measure a checkpoint: pass@1, pass@k, majority, extraction, truncation, with 95% intervals."""
-    from move37 import trial
-
-    template = template or trial.template_of(checkpoint)
-    settings = {"samples": samples, "problems": problems, "max_new_tokens": max_new_tokens}
-    loaded = trial.build(trial.model_of(checkpoint), task, settings | {"template": template})
-    from move37 import stages
-    from move37.files import write_json
-    from move37.report.live import Live
-
-    plain = ctx.obj["plain"]
-    with Live(title=str(checkpoint), console=_console(plain, error=True), plain=plain) as display:
-        record = stages.evaluate_checkpoint(loaded, Path.cwd(), display)
-    _comparison(_console(plain), {"before": None, "after": record["overall"]})
-    for name, metrics in record["tasks"].items():
-        _comparison(_console(plain), {"before": None, "after": metrics}, name)
-    if out:
-        write_json(out, record)
-        typer.echo(f"numbers: {out}")
+app.command("eval")(measure.evaluate)
+app.command()(measure.judge)
+app.command()(measure.probe)
 
 
 @app.command()
@@ -236,9 +209,7 @@ def samples(
     stage: Annotated[str | None, typer.Option("--stage", help="only this stage")] = None,
     step: Annotated[int | None, typer.Option("--step", help="only this step; -1 is the last")] = None,
     task: Annotated[str | None, typer.Option("--task", help="only this task")] = None,
-    reward: Annotated[
-        str | None, typer.Option("--reward", help="LOW..HIGH, either may be left out: 0.5.. or ..0")
-    ] = None,
+    reward: Annotated[str | None, typer.Option("--reward", help="LOW..HIGH, either may be left out: 0.5.. or ..0")] = None,
     verdict: Annotated[str | None, typer.Option("--verdict", help="right, wrong or cannot_tell")] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="how many to show")] = 5,
 ) -> None:
@@ -250,10 +221,10 @@ def samples(
 
     low, high = _range(reward)
     wanted = Filter(stage=stage, step=step, task=task, verdict=verdict, min_reward=low, max_reward=high)
-    console = _console(ctx.obj["plain"])
+    out = console(ctx.obj["plain"])
     count = 0
     for count, (where, row) in enumerate(islice(select(Run.open(run), wanted), n), 1):  # noqa: B007
-        show(console, where, row, ctx.obj["plain"])
+        show(out, where, row, ctx.obj["plain"])
     if not count:
         typer.echo("no response is like that")
 
@@ -261,9 +232,7 @@ def samples(
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run directories")],
-    picture: Annotated[
-        Path | None, typer.Option("--picture", help="draw the curves of these runs: .svg or .png")
-    ] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="draw the curves of these runs: .svg or .png")] = None,
 ) -> None:
     """Draw the report page anew; or, with --picture, the curves of one run or of several seeds."""
     from move37.report import page, summary
@@ -285,7 +254,7 @@ def lineage(ctx: typer.Context, run: RunDirectory) -> None:
     from move37.report.lineage import tree
     from move37.runs import Run
 
-    _console(ctx.obj["plain"]).print(tree(Run.open(run)))
+    console(ctx.obj["plain"]).print(tree(Run.open(run)))
 
 
 @app.command()
@@ -319,7 +288,7 @@ def list_(
     if not found:
         typer.echo(f"{directory}: no runs here")
         return
-    _table(_console(ctx.obj["plain"]), "", rows(found))
+    table(console(ctx.obj["plain"]), "", rows(found))
 
 
 @app.command()
@@ -329,57 +298,13 @@ def doctor(ctx: typer.Context) -> None:
 
     from move37.doctor import examine
 
-    console = _console(ctx.obj["plain"])
+    out = console(ctx.obj["plain"])
     colours = {"ok": "green", "missing": "dim", "warning": "yellow"}
     for found in examine(Path.cwd()):
-        console.print(Text(f"{found.state:8}", style=colours[found.state]), Text(f"{found.what}: {found.told}"))
+        out.print(Text(f"{found.state:8}", style=colours[found.state]), Text(f"{found.what}: {found.told}"))
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
-
-
-def _console(plain: bool, error: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=error, no_color=plain or None, highlight=False, soft_wrap=plain)
-
-
-def _table(console: Console, title: str, records: list[dict[str, Any]]) -> None:
-    """Records as a table; its columns are the keys of the first ones, in order."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    keys = list(dict.fromkeys(key for record in records for key in record))
-    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for key in keys:
-        table.add_column(Text(key), overflow="fold")
-    for record in records:
-        table.add_row(*(Text(_cell(record.get(key))) for key in keys))
-    if console.is_terminal:
-        console.print(table)
-    else:  # a pipe has no width: one line per record
-        if title:
-            console.print(Text(title))
-        for record in records:
-            console.print(Text("  ".join(f"{key} {_cell(value)}".strip() for key, value in record.items())))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _comparison(console: Console, found: dict[str, Any], title: str = "") -> None:
-    from move37.report.page import comparison
-
-    sides = ("before", "after") if found["before"] else ("after",)
-    rows = comparison(found["before"], found["after"])
-    if rows:
-        _table(console, title, [{"": row["label"], **{side: row[side] for side in sides}} for row in rows])
 
 
 def _sentences(recipe: Any) -> str:

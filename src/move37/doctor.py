@@ -23,6 +23,7 @@ CPU_FEATURES = {
 # extra, its packages, what it gives
 EXTRAS = (
     ("datasets", ("datasets",), "problem files saved by the Hugging Face datasets library"),
+    ("endpoint", ("httpx2", "tenacity"), "judges and evaluation behind OpenAI-compatible endpoints"),
     ("test", ("pytest", "hypothesis", "ruff"), "the tests and the linter of this repository"),
 )
 

@@ -281,8 +281,12 @@ class Evaluate(StageSection):
     stage: Literal["evaluate"]
     init: str = INIT
     tasks: list[str] | None = Field(None, description="task names; all where not given")
-    problems: Positive = Field(30, description="held-out problems per task")
+    problems: Positive | None = Field(30, description="held-out problems per task; null: all of a finite task")
     samples: Positive = Field(16, description="responses per problem")
+    reading: Literal["tags", "box", "text"] = Field(
+        "tags", description="where the answer stands: in <answer> tags, in the last \\boxed{} after the thought, all after it"
+    )
+    instruction: str = Field("", description="a line added to every question")
     max_new_tokens: Positive = Field(256, description="longest response, in tokens")
     temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the sampled responses")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")

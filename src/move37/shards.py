@@ -1,7 +1,7 @@
 """Rollouts as Parquet: one shard per step, one row per response, everything that a learner or a reader may ask for.
 
 Columns: step, group, problem, task, question, gold, meta (JSON), sample, token_ids, sampled, logprobs,
-sampling_logprobs, text, prefill, thinking, answer, stop, version, reward, verdict, error, style, steps, reflective,
+sampling_logprobs, text, prefill, thinking, answer, vote, stop, version, reward, verdict, error, style, steps, reflective,
 and for every reward `reward/<name>`, `why/<name>` and `part/<name>/<part>`. A reward that is NaN is stored as null.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ARRAYS = {"token_ids": np.int32, "sampled": np.bool_, "logprobs": np.float32, "sampling_logprobs": np.float32}
-TEXTS = ("text", "prefill", "thinking", "answer", "error")
+TEXTS = ("text", "prefill", "thinking", "answer", "vote", "error")
 
 
 def name(step: int) -> str:

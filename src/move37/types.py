@@ -92,8 +92,9 @@ class Rollout:
     stop: Stop
     version: int  # optimizer updates the sampling weights had seen
     prefill: str = ""  # what the template put after the generation prompt, such as "<think>"
-    thinking: str | None = None  # filled by rewards.form.split; None where the form is not found
+    thinking: str | None = None  # filled by rewards.combine.grade; None where the form is not found
     answer: str | None = None
+    vote: str | None = None  # answers with one vote count together in cons@k; None: as `answer` is written
     scores: dict[str, Score] = field(default_factory=dict)  # by reward name
     reward: float = math.nan  # weighted sum; NaN while ungraded or when a part can not tell
     verdict: Verdict = Verdict.CANNOT_TELL  # of the accuracy reward, before any shaping

@@ -32,7 +32,7 @@ KNOBS = {
     },
     "evaluate": {
         *("init", "tasks", "problems", "samples", "max_new_tokens", "temperature", "top_p", "top_k", "min_p"),
-        *("stop", "greedy"),
+        *("stop", "greedy", "reading", "instruction"),
     },
     "family": TASK | {"family", "knobs", "languages"},
     "reasoning_gym": TASK | {"reasoning_gym", "config"},

@@ -15,8 +15,9 @@ import move37
 SOURCE = Path(move37.__file__).parent
 # From the ground up. A module may import from rows above its own, and from its own package.
 LAYERS = (
-    ("errors", "machine", "templates"),
+    ("errors", "machine", "templates", "asked"),
     ("__init__", "files", "types", "native", "options", "streams"),
+    ("endpoint", "suites"),
     ("rewards",),
     ("tasks", "algorithms", "grading"),
     ("shards", "sections"),
@@ -27,12 +28,14 @@ LAYERS = (
     ("rollout", "learner", "checkpoint"),
     ("report",),
     ("stages",),
-    ("serve", "trial", "doctor"),
+    ("serve", "trial", "doctor", "terminal"),
+    ("measure",),
     ("cli",),
     ("__main__",),
 )
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
-FREE_OF_TORCH = ({name for row in LAYERS[:8] for name in row} | {"trial", "doctor", "cli", "report"}) - {"world"}
+LIGHT = {"trial", "doctor", "terminal", "measure", "cli", "report"}
+FREE_OF_TORCH = ({name for row in LAYERS[:9] for name in row} | LIGHT) - {"world"}
 HEAVY = {"torch", "transformers", "accelerate"}
 
 
@@ -90,7 +93,7 @@ def _loaded(program):
 
 
 @pytest.mark.parametrize(
-    "module", ["recipe", "runs", "graph", "tasks", "algorithms", "rewards", "report.page", "trial", "doctor"]
+    "module", ["recipe", "runs", "graph", "tasks", "algorithms", "rewards", "report.page", "trial", "doctor", "measure"]
 )
 def test_importing_it_loads_no_torch(module):
     assert not _loaded(f"import move37.{module}") & HEAVY

@@ -24,7 +24,7 @@ import numpy as np
 from move37.rewards import style
 from move37.types import Group, Rollout, Verdict
 
-KS = (1, 2, 4, 8, 16)
+KS = (1, 2, 4, 8, 16, 32, 64)
 STYLES = ("direct", "steps", "checked")
 SEED = 20250122  # of the bootstrap, so that the same responses always give the same interval
 DRAWS = 2000
@@ -63,9 +63,12 @@ def majority(answers: Sequence[str | None], right: Sequence[bool]) -> float:
 
 
 def cons_at_k(rollouts: Sequence[Rollout], k: int) -> float:
-    """Majority vote over the first k responses to one problem; ungradable ones do not vote. In [0, 1]."""
+    """Majority vote over the first k responses to one problem; ungradable ones do not vote. In [0, 1].
+
+    Answers vote together where their `vote` is the same (`stages/voting.py`), else where their texts are.
+    """
     voters = [r for r in rollouts[:k] if r.verdict is not Verdict.CANNOT_TELL]
-    return majority([normalise(r.answer) for r in voters], [r.verdict is Verdict.RIGHT for r in voters])
+    return majority([r.vote or normalise(r.answer) for r in voters], [r.verdict is Verdict.RIGHT for r in voters])
 
 
 def normalise(answer: str | None) -> str | None:

@@ -23,6 +23,7 @@ from move37.rewards.accuracy import Accuracy
 from move37.rewards.base import Each, Item, Reward
 from move37.rewards.consistent import Language
 from move37.rewards.form import Format
+from move37.rewards.judge import JudgePair, JudgeReference, JudgeRubric
 from move37.rewards.length import Cosine
 from move37.rewards.readability import Readable
 from move37.rewards.repetition import Repetition
@@ -38,6 +39,9 @@ REWARDS: dict[str, type[Reward]] = {
     "readable": Readable,
     "cosine": Cosine,
     "repetition": Repetition,
+    "judge_pair": JudgePair,
+    "judge_reference": JudgeReference,
+    "judge_rubric": JudgeRubric,
 }
 
 

@@ -8,7 +8,6 @@ from typing import ClassVar, Protocol
 from pydantic.dataclasses import dataclass
 
 from move37.options import STRICT
-from move37.rewards import form
 from move37.rewards.base import Item, Reward
 from move37.types import Problem, Scope, Score, Verdict
 
@@ -34,12 +33,11 @@ class Accuracy(Reward):
 
 
 def verify(items: Sequence[Item], tasks: Mapping[str, Grader]) -> None:
-    """Fill `scores["accuracy"]` and `verdict` of every rollout. A task sees all its answers at once."""
+    """Fill `scores["accuracy"]` and `verdict` of every rollout that has an answer. A task sees all its answers at once."""
     places: dict[str, list[Item]] = {}
     for rollout, problem in items:
         if rollout.answer is None:
-            why = form.split(rollout.prefill, rollout.text).why
-            rollout.scores["accuracy"] = Score(value=0.0, why=why or "there is no answer")
+            rollout.scores.setdefault("accuracy", Score(value=0.0, why="there is no answer"))
         else:
             places.setdefault(problem.task, []).append((rollout, problem))
     for name, mine in places.items():

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from move37.errors import Move37Error
-from move37.rewards import Item, Reward, Weighted, form
+from move37.rewards import Item, Reward, Weighted
 from move37.rewards.accuracy import Accuracy, Grader, verify
 from move37.rewards.form import Format
+from move37.rewards.reading import READINGS
 from move37.types import Group, Rollout, Score
 
 ALWAYS: dict[str, Reward] = {"accuracy": Accuracy(), "format": Format()}  # scored whether a recipe names them or not
@@ -31,8 +32,12 @@ class GradeReport:
     seconds: dict[str, float] = field(default_factory=dict)  # by reward name, wall-clock
 
 
-def grade(groups: Sequence[Group], rewards: Sequence[Weighted], tasks: Mapping[str, Grader]) -> GradeReport:
+def grade(
+    groups: Sequence[Group], rewards: Sequence[Weighted], tasks: Mapping[str, Grader], reading: str = "tags"
+) -> GradeReport:
     """Fill thinking, answer, scores, reward, verdict and error of every rollout.
+
+    `reading` says where the answer stands: see `rewards/reading.py`.
 
     `reward` is the sum of weight x value over `rewards`; a part that is NaN makes it NaN, unless its weight is 0: then
     it is only watched. `accuracy` and `format` are scored and recorded whether or not they are among the rewards, so
@@ -44,8 +49,11 @@ def grade(groups: Sequence[Group], rewards: Sequence[Weighted], tasks: Mapping[s
     items = [(rollout, group.problem) for group in groups for rollout in group.rollouts]
     report = GradeReport(rollouts=len(items))
     for rollout, _ in items:
-        form.fill(rollout)
+        read = READINGS[reading](rollout.prefill, rollout.text)
+        rollout.thinking, rollout.answer = read.thinking, read.answer
         rollout.scores, rollout.error = {}, None
+        if read.answer is None:
+            rollout.scores["accuracy"] = Score(value=0.0, why=read.why)
     started = time.perf_counter()
     verify(items, tasks)
     for name, reward in (ALWAYS | {w.name: w.reward for w in rewards}).items():

@@ -86,13 +86,6 @@ def _misplaced(tags: list[str]) -> str:
     return f"the tags are in the wrong order: {' '.join(tags)}"
 
 
-def fill(rollout: Rollout) -> Form:
-    """Write `thinking` and `answer` onto a rollout; returns the whole finding."""
-    form = split(rollout.prefill, rollout.text)
-    rollout.thinking, rollout.answer = form.thinking, form.answer
-    return form
-
-
 @options(frozen=True, kw_only=True, config=STRICT)
 class Format(Each):
     """The format reward: 1 where the form is ok, else 0 with the reason."""

@@ -51,6 +51,10 @@ class Sampler:
         self.autocast_dtype = torch.float32 if isinstance(self.engine, native.NativeDecoder) else autocast
         self.version = 0  # updates the weights have seen; whoever trains them sets it
 
+    def render(self, question: str) -> str:
+        """The prompt as text."""
+        return self.prompter.render(question)
+
     @torch.no_grad()
     def sample(self, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int) -> list[Group]:
         """n responses to each problem.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from move37.runs import Run
 from move37.sections import RL, Evaluate
 from move37.stages import watch
 from move37.stages.context import Context, Device, Interrupt
+from move37.stages.engines import Make
 from move37.stages.evaluate import Evaluation
 from move37.tasks.check import check
 from move37.types import Group, Verdict
@@ -112,10 +114,9 @@ def _signal(groups: list[Group]) -> dict[str, Any]:
     return {"ok": many > 0, "told": f"pass@1 {one:.3f}, pass@{SAMPLES} {many:.3f}: {told}"}
 
 
-def evaluate_checkpoint(recipe: Recipe, base: Path, display: Live) -> dict[str, Any]:
-    """Run a recipe of one evaluate stage in a directory that is thrown away; returns its record."""
-    [(name, section)] = recipe.stages.items()
-    assert isinstance(section, Evaluate)
+def evaluate_checkpoint(recipe: Recipe, base: Path, display: Live, make: Make) -> dict[str, Finding]:
+    """Run a recipe of evaluate stages in a directory that is thrown away; stage -> what was found."""
+    found: dict[str, Finding] = {}
     with tempfile.TemporaryDirectory() as scratch, Run.create(Path(scratch), recipe) as run, Interrupt() as interrupt:
         context = Context(
             recipe=recipe,
@@ -125,9 +126,20 @@ def evaluate_checkpoint(recipe: Recipe, base: Path, display: Live) -> dict[str, 
             device=Device.choose(recipe.hardware),
             interrupt=interrupt,
         )
-        stage = Evaluation(context, name, section)
-        display.stage(name, "evaluate", stage.total, stage.sentence())
-        stage.run()
-        record = run.log(name).eval()
-        assert record is not None
-        return record
+        for name, section in recipe.stages.items():
+            assert isinstance(section, Evaluate)
+            stage = Evaluation(context, name, section, make(context, section))
+            display.stage(name, "evaluate", stage.total, stage.sentence())
+            stage.run()
+            record = run.log(name).eval()
+            assert record is not None
+            found[name] = Finding(record, stage.sampled)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An evaluation's numbers, and the sampled responses behind them."""
+
+    record: dict[str, Any]
+    groups: list[Group]

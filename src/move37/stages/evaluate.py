@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from move37.models import folder
+from move37.errors import RunError
 from move37.report.estimators import summarise
 from move37.rewards.combine import ACCURACY, grade
 from move37.rollout.draw import Sampling
 from move37.sections import Evaluate, stops
-from move37.stages import watch
+from move37.stages import voting, watch
 from move37.stages.context import Context
-from move37.types import Group
+from move37.types import Group, Problem, Rollout
 
 AT_ONCE = 32  # problems between two looks at Ctrl-C
+
+
+class Engine(Protocol):
+    """Who answers: the local sampler, a remote model, a script."""
+
+    def render(self, question: str) -> str:
+        """What the model is given for a question, as text."""
+
+    def sample(self, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int) -> list[Group]: ...
 
 
 class Evaluation:
     """The same problems and random streams for every model of a recipe, so that models are compared pairwise."""
 
-    def __init__(self, context: Context, name: str, section: Evaluate) -> None:
+    def __init__(self, context: Context, name: str, section: Evaluate, engine: Engine | None = None) -> None:
+        """Without an engine the model that the section names is loaded and sampled here."""
         self.context = context
         self.name = name
         self.section = section
         self.log = context.run.log(name)
         self.tasks = context.chosen(section.tasks)
         self.done = 0
-        self.problems = [p for task in self.tasks.values() for p in task.held_out_problems(section.problems)]
-        self.source = context.source(section)
-        loaded: folder.Loaded = context.load(section)
-        self.sampler = context.sampler(loaded)
+        self.problems = [self._asked(p) for task in self.tasks.values() for p in task.held_out_problems(section.problems)]
+        self.source = context.recipe.model if engine else str(context.source(section))
+        self.engine = engine or context.sampler(context.load(section))
+        self.sampled: list[Group] = []
 
     @property
     def total(self) -> int:
@@ -45,21 +58,45 @@ class Evaluation:
         started = time.perf_counter()
         sampled = self._answer(self.section.samples, self._sampling(self.section.temperature), "sampled")
         greedy = self._answer(1, self._sampling(0.0), "greedy") if self.section.greedy else []
+        voting.fill(sampled, self.tasks)
         seconds = time.perf_counter() - started
-        record: dict[str, Any] = {
-            "stage": self.name,
-            "model": str(self.source),
-            "problems": len(self.problems),
-            "samples": self.section.samples,
-            "temperature": self.section.temperature,
-            "seconds": seconds,
-            "tokens": sum(r.length for g in [*sampled, *greedy] for r in g.rollouts),
-            **summarise(sampled, greedy),
-        }
+        record = self._record(sampled, greedy) | {"seconds": seconds}
         self.log.evaluation(record, sampled, greedy)
+        self.sampled = sampled
         self.log.finish({"tokens": record["tokens"], "seconds": seconds}, "evaluation")
         value = record["overall"]["pass@1"]
-        self.context.display.note(f"{self.name}: pass@1 {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})")
+        told = (
+            "no response could be graded"
+            if value["value"] is None
+            else f"pass@1 {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+        )
+        self.context.display.note(f"{self.name}: {told}")
+
+    def _record(self, sampled: list[Group], greedy: list[Group]) -> dict[str, Any]:
+        """The numbers, and everything one needs to repeat or to doubt them."""
+        rollouts = [r for g in [*sampled, *greedy] for r in g.rollouts]
+        s = self.section
+        return {
+            "stage": self.name,
+            "model": self.source,
+            "seed": self.context.recipe.seed,
+            "temperature": s.temperature,
+            "top_p": s.top_p,
+            "max_new_tokens": s.max_new_tokens,
+            "template": self.context.recipe.template,
+            "template_sha256": hashlib.sha256(self.engine.render(self._worded("{question}")).encode()).hexdigest(),
+            "reading": s.reading,
+            "instruction": s.instruction,
+            "prompt_tokens": sum(len(r.token_ids) - r.length for r in rollouts),
+            "tokens": sum(r.length for r in rollouts),
+            **summarise(sampled, greedy),
+        }
+
+    def _asked(self, problem: Problem) -> Problem:
+        return dataclasses.replace(problem, question=self._worded(problem.question))
+
+    def _worded(self, question: str) -> str:
+        return f"{question}\n{self.section.instruction}" if self.section.instruction else question
 
     def _sampling(self, temperature: float) -> Sampling:
         s = self.section
@@ -72,9 +109,24 @@ class Evaluation:
         for first in range(0, len(self.problems), AT_ONCE):
             if self.context.interrupt.asked:
                 self.context.interrupt.stop("everything before this evaluation", self.context.run.resume_command())
-            part = self.sampler.sample(self.problems[first : first + AT_ONCE], samples, sampling, seed)
-            grade(part, ACCURACY, self.tasks)
+            asked = self.problems[first : first + AT_ONCE]
+            part = self.engine.sample(asked, samples, sampling, seed)
+            _check_complete(asked, samples, part)
+            grade(part, ACCURACY, self.tasks, self.section.reading)
             groups += part
             self.done += len(part)
             self.context.display.step({"step": self.done, "tokens": sum(r.length for g in part for r in g.rollouts)})
         return groups
+
+
+def _check_complete(problems: Sequence[Problem], samples: int, groups: Sequence[Group]) -> None:
+    """A mean over what happens to be there is another number than it is called.
+
+    Raises:
+        RunError: naming the problems whose samples are missing.
+    """
+    found: dict[str, list[Rollout]] = {g.problem.id: g.rollouts for g in groups}
+    short = [p for p in problems if len(found.get(p.id, [])) != samples]
+    if short:
+        named = ", ".join(f"{p.task}/{p.id} has {len(found.get(p.id, []))} of {samples}" for p in short[:5])
+        raise RunError(f"samples are missing for {len(short)} of {len(problems)} problems: {named}")

@@ -18,6 +18,7 @@ from move37.rollout.draw import Sampling
 from move37.sections import RL, stops
 from move37.stages import watch
 from move37.stages.context import Context, frozen_copy
+from move37.stages.judges import bind
 from move37.stages.training import Training
 from move37.tasks.curriculum import Curriculum
 from move37.types import Credit, Group, Stop
@@ -33,7 +34,8 @@ class RLTraining(Training):
     def __init__(self, context: Context, name: str, section: RL) -> None:
         super().__init__(context, name, section, section.steps)
         self.tasks = context.chosen(section.tasks)
-        self.rewards = rewards.weighted(section.rewards, context.run.base, section.reward_deadline_s)
+        named = rewards.weighted(section.rewards, context.run.base, section.reward_deadline_s)
+        self.rewards = bind(named, context.run.base, self.log.path / "judged.jsonl", context.device)
         self.algorithm = section.build_algorithm()
         self.spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
         self.loaded = context.load(section)

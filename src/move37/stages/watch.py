@@ -158,6 +158,9 @@ def no_signal(rollouts: Sequence[Rollout]) -> str:
     undecided = [r for r in rollouts if r.verdict is Verdict.CANNOT_TELL]
     if len(undecided) == len(rollouts):
         return f"No response could be graded: {undecided[0].error}. Run `move37 check` on this recipe."
+    ungraded = [r for r in rollouts if not r.graded]
+    if len(ungraded) > len(rollouts) / 2:
+        return f"{len(ungraded)} of {len(rollouts)} responses have no reward: {ungraded[0].error}."
     right = accuracy(rollouts)
     if right == 0:
         found = mean([r.answer is not None for r in rollouts])

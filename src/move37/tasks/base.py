@@ -69,6 +69,16 @@ class Task(ABC):
         """Whether so many answers are right that none is known to be wrong."""
         return False
 
+    @property
+    def comparable(self) -> bool:
+        """Whether one answer can stand for the gold when another is verified."""
+        return False
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether answers are programs that are run."""
+        return False
+
     @abstractmethod
     def problem(self, index: int, split: Split) -> Problem:
         """The problem at `index` (0, 1, ...) of a split; depends on the task's options, the split and the index alone.
@@ -106,12 +116,14 @@ class Task(ABC):
         last = numbers[-1]
         return f"{problem.answer[: last.start()]}{int(last[0]) + 1}{problem.answer[last.end() :]}"
 
-    def held_out_problems(self, n: int) -> list[Problem]:
-        """The first `n` different held-out problems; fewer where a finite task has no more.
+    def held_out_problems(self, n: int | None) -> list[Problem]:
+        """The first `n` different held-out problems; all, or fewer than n, where a finite task has no more.
 
         Raises:
-            TaskError: there is not one.
+            TaskError: there is not one; or all are asked for of a task that never ends.
         """
+        if n is None:
+            n = self.held_out_size()
         looks = 50 * n + 100 if self.size is None else self.held_out_size()
         found: dict[str, Problem] = {}
         for index in range(looks):
@@ -123,4 +135,4 @@ class Task(ABC):
 
     def held_out_size(self) -> int:
         """Number of held-out problems of a finite task."""
-        raise TaskError(f"task {self.name}: its problems never end")
+        raise TaskError(f"task {self.name}: its problems never end; say how many (problems: 100)")

@@ -58,6 +58,10 @@ class FileTask(Task):
     def held_out_size(self) -> int:
         return max(1, len(self._problems["held_out"]))  # asking for problem 0 of none tells what is wrong
 
+    @property
+    def comparable(self) -> bool:
+        return self._layout.comparable
+
     def verify(self, answer: str, problem: Problem) -> Score:
         return self._layout.verify_all([(answer, problem)])[0]
 

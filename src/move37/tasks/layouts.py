@@ -24,6 +24,7 @@ class Layout:
     answer: Callable[[Row], str]
     verify_all: Callable[[Pairs], list[Score]]
     meta: Callable[[Row], dict[str, Any]] = lambda row: {}  # what the verifier needs beside the gold: Problem.meta
+    comparable: bool = False  # whether an answer can stand for the gold when another is verified
     wrong: Callable[[str], str] | None = None  # gold -> an answer that is wrong; None: another number or another gold
     gold: bool = True  # False: a row may have no answer of its own, only a verifier
     open_ended: bool = False  # so many answers are right that none is known to be wrong
@@ -55,6 +56,7 @@ def compared(verifier: str) -> dict[str, Any]:
     verify_all = VERIFIERS[verifier]
     return {
         "verify_all": lambda pairs: verify_all([(answer, problem.answer) for answer, problem in pairs]),
+        "comparable": True,
         "wrong": other_letter if verifier == "choice" else None,
     }
 
@@ -104,11 +106,14 @@ def other_role(gold: str) -> str:
     return re.sub("knight|knave", lambda m: "knave" if m[0] == "knight" else "knight", gold, count=1)
 
 
-STATEMENT = re.compile(r"(\w+) is (?:a |an )?(knight|knave)\b", re.IGNORECASE)
+LONGEST = 5_000  # characters of a list of people; a pattern must not be let loose on more
+STATEMENT = re.compile(r"\b(\w+) is (?:a |an )?(knight|knave)\b", re.IGNORECASE)
 
 
 def told(text: str) -> dict[str, str] | None:
     """Name -> role; None where somebody is named twice or anything but statements is said."""
+    if len(text) > LONGEST:
+        return None
     roles: dict[str, str] = {}
     for name, role in STATEMENT.findall(text):
         if name.casefold() in roles:
@@ -157,6 +162,7 @@ LAYOUTS: dict[str, Layout] = {
         question=column("quiz"),
         answer=column("solution_text_format"),
         verify_all=lambda pairs: [people(answer, problem.answer) for answer, problem in pairs],
+        comparable=True,
         wrong=other_role,
     ),
     "ifeval": Layout(

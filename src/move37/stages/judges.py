@@ -1,0 +1,119 @@
+"""Who answers the questions of judge rewards: a client of their endpoint, or their checkpoint sampled here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerFast
+
+from move37.endpoint import Asker, Client, Reply, Request
+from move37.errors import ModelError
+from move37.models import folder
+from move37.rewards import Weighted
+from move37.rewards.judge import Judged, Source
+from move37.rollout.draw import Sampling
+from move37.rollout.prompt import Prompter
+from move37.rollout.sampler import Sampler
+from move37.stages.context import Device
+from move37.types import Problem
+
+
+def bind(rewards: Sequence[Weighted], base: Path, ledger: Path | None, device: Device) -> list[Weighted]:
+    """The same rewards, judges among them with somebody to ask; equal judges are one.
+
+    Args:
+        base: what a judge's `checkpoint` is relative to.
+        ledger: the file that remembers what endpoints have answered; a resumed run goes on from it.
+
+    Raises:
+        UserError: the libraries for endpoints are missing, or the key's variable is not set.
+        ModelError: the checkpoint does not load, or has no chat template.
+    """
+    askers: dict[Source, Asker] = {}
+    bound = []
+    for weighted in rewards:
+        if isinstance(weighted.reward, Judged):
+            source = weighted.reward.judge
+            if source not in askers:
+                askers[source] = asker_of(source, base, ledger, device)
+            weighted = dataclasses.replace(weighted, reward=weighted.reward.asked_by(askers[source]))
+        bound.append(weighted)
+    return bound
+
+
+def asker_of(source: Source, base: Path, ledger: Path | None, device: Device) -> Asker:
+    """Raises as `bind` does."""
+    if source.base_url:
+        return Client(source.endpoint(), ledger)
+    return Local(folder.resolve(source.checkpoint, base), device)
+
+
+class Local:
+    """A model directory with a chat template, asked like an endpoint. Seeded by the request, so it repeats itself."""
+
+    def __init__(self, path: Path, device: Device) -> None:
+        self.loaded = folder.load(path, device.autocast, device.device)
+        if not self.loaded.tokenizer.chat_template:
+            raise ModelError(f"{path}: a judge follows instructions; this model has no chat template")
+        self.sampler = Sampler(self.loaded, _Rendered(self.loaded.tokenizer, None, ""), device.autocast)
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        replies: list[Reply | None] = [None] * len(requests)
+        for place, request in enumerate(requests):
+            prompt = self._prompt(request)
+            room = self.loaded.context - len(prompt)
+            if room < request.max_tokens:
+                replies[place] = Reply.none(
+                    f"a question of {len(prompt)} tokens leaves {room} of the {request.max_tokens} to reply"
+                )
+        kinds = {_sampling(request) for request in requests}
+        for kind in sorted(kinds, key=repr):
+            mine = [p for p, request in enumerate(requests) if replies[p] is None and _sampling(request) == kind]
+            problems = [self._problem(place, requests[place]) for place in mine]
+            for place, group in zip(mine, self.sampler.sample(problems, 1, kind, 0), strict=True):
+                [rollout] = group.rollouts
+                text = self.loaded.tokenizer.decode(rollout.token_ids[rollout.sampled], skip_special_tokens=True)
+                used = len(rollout.token_ids) - rollout.length
+                replies[place] = Reply(
+                    text=text, truncated=rollout.truncated, prompt_tokens=used, completion_tokens=rollout.length, paid=False
+                )
+        return [reply or Reply.none("lost") for reply in replies]
+
+    def _problem(self, place: int, request: Request) -> Problem:
+        text = self._text(request)
+        return Problem(id=f"{place}/{request.sample}", task="judge", question=text, answer="")
+
+    def _prompt(self, request: Request) -> list[int]:
+        return self.sampler.prompter.encode(self._text(request))
+
+    def _text(self, request: Request) -> str:
+        """The rendered chat. No special token of this very model may come out of a message."""
+        tokenizer = self.loaded.tokenizer
+        messages = [{**m, "content": _tamed(m["content"], tokenizer)} for m in request.messages]
+        try:
+            return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError:  # a template without a system role: what it would say opens the user's message
+            joined = "\n\n".join(m["content"] for m in messages)
+            one = [{"role": "user", "content": joined}]
+            return tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True)
+
+
+class _Rendered(Prompter):
+    """For prompts that are rendered already."""
+
+    def render(self, question: str) -> str:
+        return question
+
+
+def _tamed(text: str, tokenizer: PreTrainedTokenizerFast) -> str:
+    for token in tokenizer.all_special_tokens:
+        if len(token) > 1:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def _sampling(request: Request) -> Sampling:
+    return Sampling(temperature=request.temperature, top_p=request.top_p, max_new_tokens=request.max_tokens, stop=request.stop)

@@ -1,0 +1,131 @@
+"""`move37 probe`: every reward of a recipe is offered what should not be paid, on real problems of its tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from move37 import tasks
+from move37.errors import RecipeError
+from move37.recipe import Recipe
+from move37.rewards import Weighted, weighted
+from move37.rewards.combine import grade
+from move37.rewards.judge import JudgePair
+from move37.rollout.remote import made_rollout
+from move37.sections import RL
+from move37.stages.context import Device
+from move37.stages.judges import bind
+from move37.tasks.base import Task
+from move37.tasks.hacks import Attempt, attempts
+from move37.types import Group, Problem, Rollout
+
+SAME = 1e-6  # two payments this close are one
+TOTAL = "all, weighted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """What one reward paid for one attempt on one problem, and what it paid for the best honest wrong answer."""
+
+    stage: str
+    task: str
+    reward: str
+    attempt: str
+    problem: str  # Problem.id
+    text: str
+    value: float  # NaN: it can not tell
+    honest: float
+    why: str
+
+    @property
+    def hole(self) -> bool:
+        return self.value > self.honest + SAME
+
+
+def probe(recipe: Recipe, base: Path, problems: int, ledger: Path | None) -> list[Paid]:
+    """Try everything on the first held-out problems of every task of every RL stage.
+
+    Raises:
+        RecipeError: the recipe has no RL stage.
+    """
+    stages = {name: section for name, section in recipe.stages.items() if isinstance(section, RL)}
+    if not stages:
+        raise RecipeError("this recipe has no rl stage, so there is no reward to probe")
+    loaded = tasks.load_all(recipe.tasks, recipe.seed, base)
+    found = []
+    for name, section in stages.items():
+        rewards = weighted(section.rewards, base, section.reward_deadline_s)
+        rewards = bind(rewards, base, ledger, Device.choose(recipe.hardware))
+        for task in (loaded[key] for key in section.tasks or loaded):
+            found += probe_task(name, task, rewards, problems, section.max_new_tokens)
+    return found
+
+
+def probe_task(stage: str, task: Task, rewards: Sequence[Weighted], problems: int, limit: int) -> list[Paid]:
+    """All rewards on one task. Responses longer than `limit` words are cut off there, as the sampler would."""
+    tries: list[Group] = []
+    plans: list[tuple[Problem, Attempt]] = []
+    baselines: dict[str, Group] = {}
+    for problem in task.held_out_problems(problems):
+        tried = attempts(task, problem, task.runs_code)
+        honest = [a for a in tried if a.honest]
+        baselines[problem.id] = _group(problem, "honest", honest, limit)
+        for attempt in tried:
+            if not attempt.honest:  # beside an honest answer, for rewards that compare the members of a group
+                tries.append(_group(problem, attempt.name, [honest[0], attempt], limit))
+                plans.append((problem, attempt))
+    grade([*baselines.values(), *tries], rewards, {task.name: task})
+    found = []
+    for (problem, attempt), group in zip(plans, tries, strict=True):
+        told = _told(rewards, group, baselines[problem.id])
+        found += [
+            Paid(
+                stage=stage,
+                task=task.name,
+                reward=name,
+                attempt=attempt.name,
+                problem=problem.id,
+                text=group.rollouts[1].text,
+                value=value,
+                honest=honest,
+                why=why,
+            )
+            for name, (value, honest, why) in told.items()
+        ]
+    return found
+
+
+def _group(problem: Problem, name: str, tried: Sequence[Attempt], limit: int) -> Group:
+    """Under an id of its own: what compares responses to one problem must not see other attempts."""
+    own = dataclasses.replace(problem, id=f"{problem.id}/{name}")
+    return Group(problem=own, rollouts=[_rollout(own, number, attempt.text, limit) for number, attempt in enumerate(tried)])
+
+
+def _rollout(problem: Problem, number: int, text: str, limit: int) -> Rollout:
+    words = text.split(" ")
+    cut = len(words) > limit
+    return made_rollout(problem, number, " ".join(words[:limit]), cut, response=min(len(words), limit))
+
+
+def _told(rewards: Sequence[Weighted], group: Group, baseline: Group) -> Mapping[str, tuple[float, float, str]]:
+    """Reward -> what the attempt was paid, what honesty was paid, why."""
+    beside, attempt = group.rollouts
+    told = {}
+    relative = False
+    for w in rewards:
+        compares = isinstance(w.reward, JudgePair) and w.reward.against == "group"
+        relative = relative or (compares and w.weight != 0)
+        score = attempt.scores[w.name]
+        told[w.name] = (score.value, beside.scores[w.name].value if compares else _best(w.name, baseline), score.why)
+    best = beside.reward if relative else max((r.reward for r in baseline.rollouts if r.graded), default=-math.inf)
+    told[TOTAL] = (attempt.reward, best, attempt.error or "")
+    return told
+
+
+def _best(name: str, baseline: Group) -> float:
+    """What the best paid honest answer got; negative infinity where none could be told."""
+    values = [r.scores[name].value for r in baseline.rollouts]
+    return max((v for v in values if not math.isnan(v)), default=-math.inf)

@@ -1,0 +1,79 @@
+"""What commands share: tables for people and for pipes, and options that are a dataclass. Imports little, for `--help`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(plain: bool, error: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=error, no_color=plain or None, highlight=False, soft_wrap=plain)
+
+
+def table(out: Console, title: str, records: list[dict[str, Any]]) -> None:
+    """Records as a table; its columns are the keys of the first ones, in order."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    made = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for key in keys:
+        made.add_column(Text(key), overflow="fold")
+    for record in records:
+        made.add_row(*(Text(cell(record.get(key))) for key in keys))
+    if out.is_terminal:
+        out.print(made)
+    else:  # a pipe has no width: one line per record
+        if title:
+            out.print(Text(title))
+        for record in records:
+            out.print(Text("  ".join(f"{key} {cell(value)}".strip() for key, value in record.items())))
+
+
+def cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def comparison(out: Console, found: dict[str, Any], title: str = "") -> None:
+    from move37.report.page import comparison as compare
+
+    sides = ("before", "after") if found["before"] else ("after",)
+    rows = compare(found["before"], found["after"])
+    if rows:
+        table(out, title, [{"": row["label"], **{side: row[side] for side in sides}} for row in rows])
+
+
+def with_options(kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command `(ctx, options)` whose options are the fields of a dataclass, each annotated for typer."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def command(ctx: typer.Context, **given: Any) -> None:
+            function(ctx, kind(**given))
+
+        hints = typing.get_type_hints(kind, include_extras=True)
+        context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        taken = [
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+            for field in dataclasses.fields(kind)
+        ]
+        command.__signature__ = inspect.Signature([context, *taken])  # type: ignore[attr-defined]
+        command.__annotations__ = {"ctx": typer.Context, **hints}
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return decorate
