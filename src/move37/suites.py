@@ -50,6 +50,14 @@ SUITES: dict[str, Suite] = {
         layout="college_math", files=("college_math/test.jsonl", "college_math.jsonl", "qwen_other_math/college_math.jsonl"), k=4
     ),
     "gsm8k": Suite(layout="gsm8k", files=("gsm8k/test.jsonl", "gsm8k.jsonl"), k=4, hub=("openai/gsm8k", "main", "test")),
+    "ifeval": Suite(
+        layout="ifeval",
+        files=("ifeval/en_input_data.jsonl", "ifeval/input_data.jsonl", "ifeval.jsonl"),
+        k=4,
+        instruction="",  # the prompts are the instructions
+        reading="text",
+        hub=("google/IFEval", None, "train"),
+    ),
     "knights_knaves": Suite(
         layout="knights_knaves", files=("knights_knaves/3ppl_test.parquet", "3ppl/test.parquet"), k=16, instruction=PEOPLE
     ),

@@ -19,6 +19,7 @@ from move37.report import holes
 from move37.rewards import Weighted, weighted
 from move37.rewards.judge import JudgePair, JudgeReference, Source
 from move37.stages.probing import TOTAL, probe_task
+from move37.tasks.hacks import padded, words
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs = pytest.mark.skipif(not DATA.is_dir(), reason="the data sets are not beside the repository (../shared/data)")
@@ -80,6 +81,22 @@ def test_built_in_rewards_are_clean_on_real_problems(layout):
     assert not caught(paid)
     assert all(not p.value > 0 for p in paid if p.reward == "accuracy")  # 0, or it can not tell
     assert {p.honest for p in paid if p.reward == "format"} == {1.0}
+
+
+@needs
+@pytest.mark.parametrize(("layout", "file"), [("gsm8k", "gsm8k/test.jsonl"), ("ifeval", "ifeval/en_input_data.jsonl")])
+def test_rewards_of_form_language_and_length_are_clean(layout, file):
+    names = {"accuracy": 0.0, "format": 0.1, "language": 1.0, "readable": 1.0, "repetition": 1.0}
+    [task] = built({layout: {"file": str(DATA / file), "layout": layout}}).values()
+    named = weighted({**names, "cosine": {"weight": 1.0, "max_tokens": 1000}}, Path())
+    assert not caught(probed(task, named, limit=1000))
+
+
+def test_an_honest_answer_at_length_is_as_long_as_asked():
+    [task] = built({"chain": {"family": "chain", "languages": {"zh": 1.0}}}).values()
+    [problem] = task.held_out_problems(1)
+    for size in (40, 300, 1000):
+        assert len(words(padded(task, problem, size).text)) == size
 
 
 @pytest.mark.parametrize("family", ["chain", "countdown", "word"])

@@ -24,6 +24,7 @@ class Reward(ABC):
     """
 
     scope: ClassVar[Scope] = "response"
+    pays_length: ClassVar[bool] = False  # on purpose: `move37 probe` compares at equal length
 
     @abstractmethod
     def scores(self, items: Sequence[Item]) -> list[Score]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -25,6 +25,8 @@ class Cosine(Each):
 
     Deviation: a response that reaches the limit and ends there has not exceeded it.
     """
+
+    pays_length: ClassVar[bool] = True
 
     right_short: float = 2.0
     right_long: float = 1.0

@@ -19,7 +19,7 @@ from move37.sections import RL
 from move37.stages.context import Device
 from move37.stages.judges import bind
 from move37.tasks.base import Task
-from move37.tasks.hacks import Attempt, attempts
+from move37.tasks.hacks import Attempt, attempts, padded, words
 from move37.types import Group, Problem, Rollout
 
 SAME = 1e-6  # two payments this close are one
@@ -67,6 +67,7 @@ def probe(recipe: Recipe, base: Path, problems: int, ledger: Path | None) -> lis
 def probe_task(stage: str, task: Task, rewards: Sequence[Weighted], problems: int, limit: int) -> list[Paid]:
     """All rewards on one task. Responses longer than `limit` words are cut off there, as the sampler would."""
     tries: list[Group] = []
+    long: list[Group] = []  # honest ones as long as each attempt, for rewards that pay length on purpose
     plans: list[tuple[Problem, Attempt]] = []
     baselines: dict[str, Group] = {}
     for problem in task.held_out_problems(problems):
@@ -76,11 +77,14 @@ def probe_task(stage: str, task: Task, rewards: Sequence[Weighted], problems: in
         for attempt in tried:
             if not attempt.honest:  # beside an honest answer, for rewards that compare the members of a group
                 tries.append(_group(problem, attempt.name, [honest[0], attempt], limit))
+                long.append(
+                    _group(problem, f"{attempt.name}/long", [padded(task, problem, min(limit, len(words(attempt.text))))], limit)
+                )
                 plans.append((problem, attempt))
-    grade([*baselines.values(), *tries], rewards, {task.name: task})
+    grade([*baselines.values(), *tries, *long], rewards, {task.name: task})
     found = []
-    for (problem, attempt), group in zip(plans, tries, strict=True):
-        told = _told(rewards, group, baselines[problem.id])
+    for (problem, attempt), group, at_length in zip(plans, tries, long, strict=True):
+        told = _told(rewards, group, baselines[problem.id], at_length.rollouts[0])
         found += [
             Paid(
                 stage=stage,
@@ -105,27 +109,31 @@ def _group(problem: Problem, name: str, tried: Sequence[Attempt], limit: int) ->
 
 
 def _rollout(problem: Problem, number: int, text: str, limit: int) -> Rollout:
-    words = text.split(" ")
-    cut = len(words) > limit
-    return made_rollout(problem, number, " ".join(words[:limit]), cut, response=min(len(words), limit))
+    ends = words(text)
+    cut = len(ends) > limit
+    return made_rollout(problem, number, text[: ends[limit - 1]] if cut else text, cut, response=min(len(ends), limit))
 
 
-def _told(rewards: Sequence[Weighted], group: Group, baseline: Group) -> Mapping[str, tuple[float, float, str]]:
+def _told(
+    rewards: Sequence[Weighted], group: Group, baseline: Group, at_length: Rollout
+) -> Mapping[str, tuple[float, float, str]]:
     """Reward -> what the attempt was paid, what honesty was paid, why."""
     beside, attempt = group.rollouts
     told = {}
-    relative = False
+    honest = baseline.rollouts
     for w in rewards:
-        compares = isinstance(w.reward, JudgePair) and w.reward.against == "group"
-        relative = relative or (compares and w.weight != 0)
+        if isinstance(w.reward, JudgePair) and w.reward.against == "group":
+            against = [beside]
+        else:
+            against = [*baseline.rollouts, at_length] if w.reward.pays_length else baseline.rollouts
+        if w.weight and against is not baseline.rollouts:
+            honest = against
         score = attempt.scores[w.name]
-        told[w.name] = (score.value, beside.scores[w.name].value if compares else _best(w.name, baseline), score.why)
-    best = beside.reward if relative else max((r.reward for r in baseline.rollouts if r.graded), default=-math.inf)
-    told[TOTAL] = (attempt.reward, best, attempt.error or "")
+        told[w.name] = (score.value, _best([r.scores[w.name].value for r in against]), score.why)
+    told[TOTAL] = (attempt.reward, _best([r.reward for r in honest]), attempt.error or "")
     return told
 
 
-def _best(name: str, baseline: Group) -> float:
+def _best(values: Sequence[float]) -> float:
     """What the best paid honest answer got; negative infinity where none could be told."""
-    values = [r.scores[name].value for r in baseline.rollouts]
     return max((v for v in values if not math.isnan(v)), default=-math.inf)
