@@ -39,4 +39,8 @@ def build(what: str, kinds: Mapping[str, type[Kind]], name: str, options: Mappin
 def _told(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     at = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{at} is missing and has no default"
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{at} is no option of it"
     return f"{at}={error['input']!r}: {message}" if at else message

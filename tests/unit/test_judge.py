@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from judges import Scripted
-from move37.errors import RewardError, UserError
+from move37.errors import RecipeError, RewardError, UserError
+from move37.rewards import settings
 from move37.rewards.agreement import Compared, load, measure
 from move37.rewards.judge import JudgePair, JudgeReference, JudgeRubric, Pair, Source, ring
 from move37.types import Problem, Rollout, Stop
@@ -180,6 +181,19 @@ def test_a_judge_has_to_be_named():
         Source(base_url="http://h/v1")
     with pytest.raises(RewardError, match="nobody answers"):
         JudgeReference(judge=SOURCE).scores(items("7"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "judge is missing and has no default"),
+        ({"judge": {"base_url": "http://h/v1", "modle": "m"}}, "judge.modle is no option of it"),
+        ({"judge": {"base_url": "http://h/v1", "model": "m"}, "opponentz": 2}, "did you mean 'opponents'"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_told(options, told):
+    with pytest.raises(RecipeError, match=told):
+        settings({"judge_pair": {"weight": 1.0, **options}})
 
 
 def test_settings_build_the_same_reward():
