@@ -57,7 +57,7 @@ ARTEFACTS: dict[Artefact, tuple[str, str]] = {
 }
 GONE = ".gone-"  # a stage that is being deleted
 TIMED = ("wall_s", "seconds", "tokens_per_s")
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "reasoning-gym", "math-verify")
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow", "reasoning-gym", "math-verify", "py3langid")
 
 
 def deterministic(metrics: Mapping[str, Any]) -> dict[str, Any]:
