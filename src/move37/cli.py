@@ -259,7 +259,7 @@ def lineage(ctx: typer.Context, run: RunDirectory) -> None:
 
 @app.command()
 def grade(
-    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="records as JSONL; - is standard input")] = "-",
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="records as JSONL; - is standard input")] = "-",
     out: Annotated[Path | None, typer.Option("--out", help="write to this file, not to standard output")] = None,
 ) -> None:
     """Grade answers: JSONL in, JSONL out, as they come. docs/grading.md says what is right and what a record holds."""

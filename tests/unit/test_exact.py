@@ -257,6 +257,21 @@ def test_canonical_text_keeps_different_things_apart():
 
 def test_hostile_values_are_refused_or_small():
     """Bounded in this process: none of these may grow."""
-    for text in ("9^{9^{9^{9}}}", "((9!)!)!", "(x+y+z)^{12}(a+b+c)^{12}", "10^{20000}" * 20, "{" * 500, r"\sqrt{99999989}" * 60):
+    for text in (
+        "+".join(["(x+y+z)^9"] * 180),
+        "+".join(f"1/{k}^{{4999}}" for k in range(2, 200)),
+        "9^{9^{9^{9}}}",
+        "((9!)!)!",
+        "(x+y+z)^{12}(a+b+c)^{12}",
+        "10^{20000}" * 20,
+        "{" * 500,
+        r"\sqrt{99999989}" * 60,
+    ):
         found = read(text).shape
         assert found is None or isinstance(found, shapes.Number)
+
+
+def test_comparing_too_much_is_not_certain():
+    """Each of the two is read; their cross product is past the bounds."""
+    one, other = (rf"\frac{{({a}+y+z)^9}}{{({b}+v+w)^9}}" for a, b in (("x", "u"), ("u", "x")))
+    assert read(one).shape and verdict(one, other) is None

@@ -16,15 +16,18 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-LARGEST_BITS = 70_000  # of a numerator or denominator
+LARGEST_BITS = 30_000  # of a numerator or denominator
 LARGEST_TERMS = 64
 LARGEST_EXPANSION = 12  # power of a sum
 LARGEST_RADICAND = 10**8  # factorised by trial
-LARGEST_FACTORIAL = 5_000
+LARGEST_FACTORIAL = 2_500
+BUDGET = 15_000  # products of terms in one reading or comparing; long numbers count as several
+BITS_A_PRODUCT = 10
 LONGEST_KEY = 4_000  # characters; keys hold the keys of what is inside
 
 Mono = tuple[int, int, tuple[tuple[str, int], ...]]  # squarefree radicand, power of i (0 or 1), ((name, power), ...) sorted
@@ -34,6 +37,23 @@ UNIT: Mono = (1, 0, ())
 
 class Unsure(Exception):
     """This is outside of what is read exactly."""
+
+
+class Work(threading.local):
+    """What a reading or comparing may still cost, in this thread."""
+
+    left = BUDGET
+
+    def refill(self) -> None:
+        self.left = BUDGET
+
+    def spend(self, products: int) -> None:
+        self.left -= products
+        if self.left < 0:
+            raise Unsure("too much work")
+
+
+work = Work()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +240,7 @@ def _sum(one: Terms, other: Terms) -> Terms:
 def _product(one: Terms, other: Terms) -> Terms:
     if len(one) * len(other) > LARGEST_TERMS**2:
         raise Unsure("too many terms")
+    work.spend(len(one) * len(other))
     out: Terms = {}
     for (d, i, names), c in one.items():
         for (d2, i2, names2), c2 in other.items():
@@ -325,6 +346,7 @@ def _exact_root(value: Fraction, n: int) -> Fraction | None:
 def _bounded(value: Fraction) -> Fraction:
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > LARGEST_BITS:
         raise Unsure("too large a number")
+    work.spend(max(value.numerator.bit_length(), value.denominator.bit_length()) // BITS_A_PRODUCT)
     return value
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from move37.errors import TaskError, nearest
-from move37.rewards.worker import Pool
+from move37.rewards.worker import Outcome, Pool
 from move37.tasks.base import ATTEMPTS, Split, Task, problem_id, split_of, stream
 from move37.types import Problem, Score
 
@@ -70,15 +70,29 @@ class GymTask(Task):
 
         Runs in a process of its own, with a deadline: several of these verifiers evaluate what they are given.
         """
+        return self.verify_all([(answer, problem)])[0]
+
+    def verify_all(self, pairs: Sequence[tuple[str, Problem]]) -> list[Score]:
+        """One conversation with the scoring process for all of them."""
+        scores = [self._refused(answer) for answer, _ in pairs]
+        asked = [place for place, score in enumerate(scores) if score is None]
+        key = (self.dataset, tuple(sorted((k, repr(v)) for k, v in self.config.items())))
+        items = [(key, self.config, p.meta["position"], p.question, a) for a, p in (pairs[place] for place in asked)]
+        for place, outcome in zip(asked, _scorer.run(items, DEADLINE_S), strict=True):
+            scores[place] = self._score(outcome)
+        return scores
+
+    def _refused(self, answer: str) -> Score | None:
+        """Wrong without asking: nothing, or what looks like code for a verifier that evaluates."""
         if not answer.strip():
             return Score(value=0.0, why="the answer is empty")
         if self.dataset in EVALUATED and (word := unsafe(answer)):
             return Score(value=0.0, why=f"the answer holds {word!r}, which is no mathematics")
-        key = (self.dataset, tuple(sorted((k, repr(v)) for k, v in self.config.items())))
-        item = (key, self.config, problem.meta["position"], problem.question, answer)
-        [outcome] = _scorer.run([item], DEADLINE_S)
+        return None
+
+    def _score(self, outcome: Outcome) -> Score:
         if outcome.kind != "ok":
-            return Score.cannot_tell(f"the verifier of {self.dataset} {outcome.told()}")
+            return Score.cannot_tell(f"the verifier of {self.dataset} {outcome.told()}", cause=outcome.kind)
         marks = float(outcome.value)
         return Score(
             value=float(marks >= 1.0), parts={"marks": marks}, why="" if marks >= 1.0 else f"{marks:g} marks of 1"
