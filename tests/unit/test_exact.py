@@ -15,6 +15,7 @@ COMMANDS = ("\\frac", "\\sqrt", "\\pm", "\\cup", "\\text{", "\\left", "\\sin", "
 
 
 def value(text):
+    exact.work.refill()
     return read_value(tokenize(text))
 
 
@@ -131,6 +132,7 @@ def test_square_roots_agree_with_arithmetic(a, m, b, n):
 
 
 def root(n):
+    exact.work.refill()
     return power(number(n), Fraction(1, 2)) if n else number(0)
 
 
