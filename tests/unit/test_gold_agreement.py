@@ -31,11 +31,11 @@ def test_nearly_every_gold_is_read_exactly(name):
 
 
 def test_rewritings_are_never_wrong_and_wrong_answers_never_right():
-    """By the exact look alone, over every gold of MATH: what it says has to be so."""
+    """By the exact look alone, over a third of the golds of MATH: what it says has to be so."""
     from move37.rewards.equality import look
 
     for name in ("math500", "math_train7474", "olymmath en"):
-        for gold in dict.fromkeys(golds.golds(name)):
+        for gold in list(dict.fromkeys(golds.golds(name)))[::3]:
             for answer in golds.rewritings(gold):
                 assert (score := look(answer, gold)) is None or score.value == 1, (answer, gold)
             for answer in golds.wrongs(gold):
