@@ -1,5 +1,6 @@
 # make quickstart   installs into .venv and runs R1-Zero on the bundled base model
 # make test         installs and runs the tests
+# make sandbox      installs bubblewrap where root asks, for answers that are code (part of make test)
 # make lint         ruff alone
 # make bundle       puts the model of runs/base (recipes/tiny/base.yaml) into the package
 #
@@ -20,14 +21,24 @@ MADE = $(VENV)/.made
 INSTALLED = $(VENV)/.installed
 INSTALLED_TEST = $(VENV)/.installed-test
 
-.PHONY: quickstart install test lint bundle clean
+.PHONY: quickstart install sandbox test lint bundle clean
 
 quickstart: $(INSTALLED)
 	$(VENV)/bin/move37 run $(RECIPE) --new
 
 install: $(INSTALLED)
 
-test: $(INSTALLED_TEST) lint
+# For answers that are code. Root gets it installed; anybody else is told, and the tests that need it say why they are skipped.
+sandbox:
+	@command -v bwrap >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    echo "installing bubblewrap, for the sandbox"; \
+	    { apt-get install -qq -y bubblewrap || { apt-get update -qq && apt-get install -qq -y bubblewrap; }; } >/dev/null; \
+	  else \
+	    echo "the sandbox needs bubblewrap: sudo apt-get install bubblewrap" >&2; \
+	  fi; }
+
+test: sandbox $(INSTALLED_TEST) lint
 	$(VENV)/bin/python -m pytest -q
 
 lint: $(INSTALLED_TEST)

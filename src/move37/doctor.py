@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib import metadata, resources, util
 from pathlib import Path
 
-from move37 import machine, native
+from move37 import machine, native, sandbox
+from move37.errors import UserError
 
 GIB = 2**30
 # feature, what it gives
@@ -46,6 +47,7 @@ def examine(directory: Path) -> list[Finding]:
         _disk(directory),
         *_torch(found["gpus"]),
         _kernels(),
+        _sandbox(),
         *(_extra(*extra) for extra in EXTRAS),
         _bundled(Path(str(resources.files("move37") / "assets" / "base"))),
     ]
@@ -101,6 +103,17 @@ def _kernels() -> Finding:
     if broken := [found.why for found in built if found.path is None]:
         return Finding("CPU kernels", "missing", f"would sample and train several times as fast on a CPU: {broken[0]}")
     return Finding("CPU kernels", "ok", f"compiled by {built[0].why}: {', '.join(str(found.path) for found in built)}")
+
+
+def _sandbox() -> Finding:
+    """Starts it and runs a program in it."""
+    try:
+        sandbox.require()
+    except UserError as problem:
+        return Finding("sandbox", "missing", f"would let answers be code: {problem}")
+    finally:
+        sandbox.close()
+    return Finding("sandbox", "ok", "bubblewrap works: answers can be code")
 
 
 def _extra(name: str, packages: tuple[str, ...], gives: str) -> Finding:

@@ -73,6 +73,7 @@ def decides(recipe: Recipe, name: str) -> dict[str, Any]:
     keys: dict[str, Any] = {"seed": recipe.seed, "stages": {name: given}}
     if "tasks" in section.READS:
         keys["tasks"] = {t: recipe.tasks[t].model_dump(mode="json") for t in _tasks(recipe, name)}
+        keys["sandbox"] = recipe.sandbox
     if "template" in section.READS:
         keys["template"] = recipe.template
     if "model" in section.inputs().values():

@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -47,6 +47,9 @@ class Recipe(Section):
     )
     tasks: dict[str, AnyTask] = Field(default_factory=dict, description="name -> where the problems come from")
     stages: dict[str, AnyStage] = Field(description="name -> stage, run in this order")
+    sandbox: Literal["bubblewrap", "none-i-accept-the-risk"] = Field(
+        "bubblewrap", description="what holds answers that are code; see docs/security.md"
+    )
     hardware: Hardware = Field(default_factory=Hardware)
 
     @model_validator(mode="after")

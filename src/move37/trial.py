@@ -123,19 +123,20 @@ def build(checkpoint: Path, tasks: Sequence[str], settings: dict[str, Any]) -> R
 def _raw(tasks: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
     sections: dict[str, Any] = {}
     stage: dict[str, Any] = {}
-    template = None
+    template, holder = None, "bubblewrap"
     for spec in tasks:
         if Path(spec).suffix in {".yaml", ".yml"}:
             found = recipes.load(spec)
             sections |= {name: _anchored(task, Path(spec)) for name, task in found.tasks.items()}
             template = template or found.template
+            holder = found.sandbox
             stage = stage or next((_given(s) for s in found.stages.values() if isinstance(s, Evaluate)), {})
         else:
             name, section = _section(spec)
             sections[name] = section
     given = {key: value for key, value in settings.items() if value is not None}
     template = given.pop("template", template)
-    return {"template": template, "tasks": sections, "stages": {"eval": {**stage, "stage": "evaluate", **given}}}
+    return {"template": template, "tasks": sections, "sandbox": holder, "stages": {"eval": {**stage, "stage": "evaluate", **given}}}
 
 
 def _given(stage: Evaluate) -> dict[str, Any]:

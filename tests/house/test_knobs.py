@@ -38,7 +38,7 @@ KNOBS = {
     "reasoning_gym": TASK | {"reasoning_gym", "config"},
     "file": TASK | {"file", "layout", "question", "answer", "verifier", "held_out_file"},
     "hardware": {"device", "threads", "dtype", "kernels"},
-    "recipe": {"name", "seed", "model", "template", "tasks", "stages", "hardware"},
+    "recipe": {"name", "seed", "model", "template", "tasks", "stages", "sandbox", "hardware"},
 }
 SCHEMAS = {**STAGE_KINDS, **TASK_KINDS, "hardware": Hardware}
 

@@ -16,7 +16,7 @@ SOURCE = Path(move37.__file__).parent
 # From the ground up. A module may import from rows above its own, and from its own package.
 LAYERS = (
     ("errors", "machine", "templates", "asked"),
-    ("__init__", "files", "types", "native", "options", "streams"),
+    ("__init__", "files", "types", "native", "options", "streams", "sandbox"),
     ("endpoint", "suites"),
     ("rewards",),
     ("tasks", "algorithms", "grading"),

@@ -298,7 +298,7 @@ def test_a_line_that_can_not_be(given, said):
 
 
 def test_a_line_is_a_weight_or_a_mapping():
-    told = {"accuracy": {"weight": 1.0}, "x.py:f": {"weight": 0.5}}
+    told = {"accuracy": {"weight": 1.0, "credit": "full"}, "x.py:f": {"weight": 0.5}}
     assert settings({"accuracy": 1, "x.py:f": {"weight": 0.5}}) == settings(told) == told
 
 

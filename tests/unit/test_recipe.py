@@ -73,8 +73,8 @@ def test_every_mistake_is_told_at_once(recipe):
 
 def test_rewards_resolve_to_weights_and_options(recipe):
     rewards = load(recipe, ["rl.rewards.format=0.2", "rl.rewards.accuracy.weight=2"]).stages["rl"].rewards
-    assert rewards == {"format": {"weight": 0.2}, "accuracy": {"weight": 2.0}}
-    assert load(recipe).stages["rl"].rewards == {"accuracy": {"weight": 1.0}}
+    assert rewards == {"format": {"weight": 0.2}, "accuracy": {"weight": 2.0, "credit": "full"}}
+    assert load(recipe).stages["rl"].rewards == {"accuracy": {"weight": 1.0, "credit": "full"}}
 
 
 def test_what_ends_a_response(recipe):

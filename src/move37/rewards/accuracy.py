@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from dataclasses import replace
+from typing import ClassVar, Literal, Protocol
 
 from pydantic.dataclasses import dataclass
 
@@ -23,13 +24,21 @@ class Accuracy(Reward):
     """1 where the task's verifier says right, 0 where it says wrong; what it can not tell is not graded.
 
     Verifying comes first in every grading (`verify`), because the verdict is there for all rewards to see; this one
-    pays it.
+    pays it. With `credit: partial` a wrong answer of a task with test cases earns the share of them that it passes; the
+    verdict stays wrong.
     """
 
     scope: ClassVar[Scope] = "answer"
 
+    credit: Literal["full", "partial"] = "full"
+
     def scores(self, items: Sequence[Item]) -> list[Score]:
-        return [rollout.scores["accuracy"] for rollout, _ in items]
+        return [self._paid(rollout.scores["accuracy"]) for rollout, _ in items]
+
+    def _paid(self, score: Score) -> Score:
+        if self.credit == "full" or score.verdict is not Verdict.WRONG:
+            return score
+        return replace(score, value=score.parts.get("passed", 0.0))
 
 
 def verify(items: Sequence[Item], tasks: Mapping[str, Grader]) -> None:

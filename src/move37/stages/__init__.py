@@ -54,7 +54,7 @@ def run_recipe(recipe: Recipe, run: Run, display: Live, names: Sequence[str] | N
     """
     device = Device.choose(recipe.hardware)
     with Interrupt() as interrupt:
-        loaded = tasks.load_all(recipe.tasks, recipe.seed, run.base)
+        loaded = tasks.load_all(recipe.tasks, recipe.seed, run.base, recipe.sandbox)
         context = Context(recipe=recipe, run=run, display=display, tasks=loaded, device=device, interrupt=interrupt)
         if any(not isinstance(section, Pretrain) for section in recipe.stages.values()):
             _check_golds(loaded, display)

@@ -34,7 +34,7 @@ WORKS, FAILS = 0.5, 0.2
 
 def check_tasks(recipe: Recipe, base: Path) -> list[dict[str, Any]]:
     """Golds and junk through form and verifier; one record per task and one per gold that fails."""
-    loaded = tasks.load_all(recipe.tasks, recipe.seed, base)
+    loaded = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
     report = check(loaded)
     records = []
     for name in loaded:
@@ -57,7 +57,7 @@ def check_model(recipe: Recipe, base: Path) -> list[dict[str, Any]]:
     records = check_tokens(loaded.tokenizer, prompter)
     sampler = Sampler(loaded, prompter, device.autocast)
     limit = next((s.max_new_tokens for s in recipe.stages.values() if isinstance(s, RL | Evaluate)), 256)
-    known = tasks.load_all(recipe.tasks, recipe.seed, base)
+    known = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
     for name, task in known.items():
         problems = task.held_out_problems(PROBLEMS)
         seed = watch.mix(recipe.seed, "check", name)
@@ -122,7 +122,7 @@ def evaluate_checkpoint(recipe: Recipe, base: Path, display: Live, make: Make) -
             recipe=recipe,
             run=run,
             display=display,
-            tasks=tasks.load_all(recipe.tasks, recipe.seed, base),
+            tasks=tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox),
             device=Device.choose(recipe.hardware),
             interrupt=interrupt,
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from move37 import sandbox
 from move37.errors import TaskError
 from move37.tasks.base import Split, Task, problem_id, split_of
 from move37.tasks.family import load_family
@@ -42,8 +43,9 @@ def load(name: str, section: Any, seed: int, base: Path) -> Task:
     return LOADERS[kind](name, section, seed, base if base.is_dir() else base.parent)
 
 
-def load_all(sections: Mapping[str, Any], seed: int, base: Path) -> dict[str, Task]:
-    """Every task of a recipe, by name."""
+def load_all(sections: Mapping[str, Any], seed: int, base: Path, holder: str = "bubblewrap") -> dict[str, Task]:
+    """Every task of a recipe, by name. `holder` is the recipe's `sandbox`: what holds answers that are code."""
+    sandbox.use(holder)
     return {name: load(name, section, seed, base) for name, section in sections.items()}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from move37 import sandbox
 from move37.errors import TaskError, nearest
 from move37.rewards import style
 from move37.rewards.plain import parse_number
@@ -96,8 +97,11 @@ def load_file(name: str, section: Any, seed: int, base: Path) -> FileTask:
 
     Raises:
         TaskError: the file, a column, an answer or a key is missing or unreadable; names file, row, column and fix.
+        RewardError: the layout needs a sandbox, and there is none that works.
     """
     layout = layout_of(name, section)
+    if layout.sandbox:
+        sandbox.require()
     path = base / section.file
     problems, notes = read_problems(name, path, section.layout or path.stem, layout)
     if section.held_out_file is None:
@@ -112,6 +116,8 @@ def load_file(name: str, section: Any, seed: int, base: Path) -> FileTask:
         if shared := len(problems) - len(train):
             notes.append(f"{shared} problems of {path} are also in {other} and are not trained on")
     task = FileTask(name, train, held_out, layout, seed=seed, weight=section.weight, share=section.held_out)
+    if layout.sandbox and sandbox.mode() != "bubblewrap":
+        notes.append(f"answers run WITHOUT a sandbox, as the recipe says (sandbox: {sandbox.mode()})")
     task.notes = notes
     return task
 

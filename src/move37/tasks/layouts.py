@@ -9,6 +9,7 @@ from typing import Any
 
 from move37.rewards import ifeval
 from move37.rewards.verify import VERIFIERS
+from move37.tasks import code
 from move37.types import Problem, Score
 
 Row = Mapping[str, Any]
@@ -28,6 +29,7 @@ class Layout:
     wrong: Callable[[str], str] | None = None  # gold -> an answer that is wrong; None: another number or another gold
     gold: bool = True  # False: a row may have no answer of its own, only a verifier
     open_ended: bool = False  # so many answers are right that none is known to be wrong
+    sandbox: bool = False  # answers are code: they run in `move37.sandbox`
     gaps: bool = False  # the public file has rows without an answer: they are left out and told, not an error
 
 
@@ -173,5 +175,25 @@ LAYOUTS: dict[str, Layout] = {
         meta=ifeval_meta,
         gold=False,
         open_ended=True,
+    ),
+    "humaneval": Layout(
+        columns=("prompt", "entry_point", "test"),
+        question=code.function_question,
+        answer=code.function_answer,
+        verify_all=code.verify_functions,
+        meta=code.function_meta,
+        wrong=code.nothing,
+        gold=False,
+        sandbox=True,
+    ),
+    "contest": Layout(
+        columns=("question", "cases"),
+        question=column("question"),
+        answer=code.program_answer,
+        verify_all=code.verify_programs,
+        meta=code.program_meta,
+        wrong=code.nothing,
+        gold=False,
+        sandbox=True,
     ),
 }
