@@ -12,13 +12,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from move37 import sandbox
 from move37.errors import UserError, nearest
 from move37.options import build
-from move37.rewards import consistent, equality, extract, form, ifeval
+from move37.rewards import code, consistent, equality, extract, form, ifeval
 from move37.rewards.verify import VERIFIERS
+from move37.sandbox import Limits
 from move37.types import Score, Verdict
 
 Record = dict[str, Any]
@@ -26,6 +28,7 @@ CHUNK = 1 << 20  # bytes read at once, where so many are there
 TOLD = {Verdict.RIGHT: "right", Verdict.WRONG: "wrong", Verdict.CANNOT_TELL: "unknown"}
 USED = ("gold", "answer", "response", "prefill", "tolerance", "target", "question")  # not passed through
 USED += ("instructions", "instruction_id_list", "kwargs")
+USED += ("cases", "tests", "entry_point", "prompt", "time_s", "memory_mb")
 
 
 # ------------------------------------------------------------------------------------------------------------ kinds
@@ -136,11 +139,43 @@ def spoken(records: list[Record]) -> list[Score]:
     return scores
 
 
+def ran(records: list[Record]) -> list[Score]:
+    """Code: a function (`entry_point`, `tests`, perhaps its `prompt`) or a program (`cases` of `input` and `output`)."""
+    jobs = [(_said(record), *_code(record)) for record in records]
+
+    def one(job: tuple[str, Record, Limits]) -> Score:
+        said, given, limits = job
+        started = time.perf_counter()
+        if "cases" in given:
+            score = code.program(said, code.cases_of(given["cases"]), limits)
+        else:
+            prompt = text_of(given, "prompt") if "prompt" in given else ""
+            score = code.function(said, text_of(given, "tests"), text_of(given, "entry_point"), prompt, limits)
+        return replace(score, seconds=time.perf_counter() - started)
+
+    return sandbox.parallel(one, jobs)
+
+
+def _code(record: Record) -> tuple[Record, Limits]:
+    if ("cases" in record) == ("tests" in record):
+        raise UserError("it needs either 'cases' (a program) or 'entry_point' and 'tests' (a function)")
+    try:
+        if "cases" in record:
+            code.cases_of(record["cases"])
+        else:
+            for key in ("entry_point", "tests"):
+                text_of(record, key)
+        return record, Limits(**code.limits_of(record))
+    except ValueError as problem:
+        raise UserError(str(problem)) from None
+
+
 # kind -> one score per record, in order. A record that lacks something raises UserError.
 KINDS: dict[str, Callable[[list[Record]], list[Score]]] = {
     "math": mathematics,
     "number": compared("number"),
     "choice": compared("choice"),
+    "code": ran,
     "text": compared("text"),
     "format": in_form,
     "ifeval": followed,

@@ -136,7 +136,8 @@ def _raw(tasks: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
             sections[name] = section
     given = {key: value for key, value in settings.items() if value is not None}
     template = given.pop("template", template)
-    return {"template": template, "tasks": sections, "sandbox": holder, "stages": {"eval": {**stage, "stage": "evaluate", **given}}}
+    stages = {"eval": {**stage, "stage": "evaluate", **given}}
+    return {"template": template, "tasks": sections, "sandbox": holder, "stages": stages}
 
 
 def _given(stage: Evaluate) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sandboxed
-from move37 import recipe, sandbox
+from move37 import grading, recipe, sandbox
 from move37.errors import RewardError, TaskError
 from move37.rewards import code, resolve
 from move37.rewards.accuracy import Accuracy
@@ -228,3 +228,35 @@ def test_a_recipe_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
     assert task.notes == ["answers run WITHOUT a sandbox, as the recipe says (sandbox: none-i-accept-the-risk)"]
     assert check({"t": task}).ok
     sandbox.use("bubblewrap")
+
+
+# ------------------------------------------------------------------------------------------ move37 grade
+
+
+def graded(*records):
+    return [line.out() for line in grading_lines(records)]
+
+
+def grading_lines(records):
+    lines = [grading.parse(k, json.dumps({"kind": "code", **record})) for k, record in enumerate(records, 1)]
+    grading.grade(lines)
+    return lines
+
+
+def test_the_kind_code_of_grade():
+    sandboxed.required()
+    tests = {"entry_point": "f", "tests": "assert f(2) == 4\nassert f(3) == 9"}
+    cases = {"cases": [{"input": "1 2", "output": "3"}, {"input": "4", "output": "4"}]}
+    right, half, thought, lacking, both, odd = graded(
+        {**tests, "answer": "def f(x): return x * x", "id": 7},
+        {**cases, "answer": "print(3)"},
+        {**tests, "response": "<think>```python\ndef f(x): return x * x\n```</think> I do not know"},
+        {"tests": "assert f(2)", "answer": "x"},
+        {**tests, **cases, "answer": "x"},
+        {**cases, "answer": "x", "time_s": -1},
+    )
+    assert (right["verdict"], right["score"], right["parts"], right["id"]) == ("right", 1.0, {"passed": 1.0, "cases": 2.0}, 7)
+    assert (half["verdict"], half["score"]) == ("wrong", 0.5) and half["why"].startswith("case 2: wrong: it printed '3', not '4'")
+    assert thought["verdict"] == "wrong"  # the code is in the thought alone
+    assert lacking["verdict"] == both["verdict"] == odd["verdict"] == "unknown"
+    assert "needs 'entry_point'" in lacking["why"] and "either 'cases'" in both["why"] and "`time_s` is -1" in odd["why"]

@@ -239,7 +239,8 @@ def test_objects_that_equal_everything(source):
         "import builtins\nbuiltins.bool = lambda x: True\nbuiltins.check = lambda c: None\ndef f(x): return 0",
         "def check(candidate): pass\ndef f(x): return 0",
         "import sys\ndef f(x):\n    frame = sys._getframe()\n    while frame:\n"
-        "        frame.f_globals['check'] = frame.f_builtins['bool'] = lambda *a: True\n        frame = frame.f_back\n    return 0",
+        "        frame.f_globals['check'] = frame.f_builtins['bool'] = lambda *a: True\n"
+        "        frame = frame.f_back\n    return 0",
         "import gc\ndef f(x):\n    for o in gc.get_objects():\n        if isinstance(o, dict) and 'tried' in o: o['right'] = 9\n"
         "    return 0",
         "import atexit\natexit.register(lambda: print('passed'))\ndef f(x): return 0",

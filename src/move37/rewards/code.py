@@ -13,17 +13,20 @@ Example:
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from move37 import sandbox
 from move37.sandbox import Ended, Limits, Outcome
 from move37.types import Score
 
 TIMEOUTS = 2  # cases of one program that may run out of time; the rest of its cases is not tried and counts as such
+LARGEST_TIME_S, LARGEST_MEMORY_MB = 600.0, 1 << 16
 FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*[^`\n]*")
 
 
@@ -147,3 +150,40 @@ def completed(code: str, prompt: str, entry: str) -> list[str]:
     if re.search(rf"^(async[ \t]+)?def[ \t]+{re.escape(entry)}\b", code, re.MULTILINE):
         return [f"{prompt}\n\n{code}", code]  # a prompt that does not compile by itself is of no use
     return [f"{prompt}{text}\n" for text in (f"    {code}", code, textwrap.indent(code, "    "))]
+
+
+def cases_of(cell: Any) -> list[Case]:
+    """A list of `{"input": ..., "output": ...}`, or the same as JSON text.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except json.JSONDecodeError as problem:
+            raise ValueError(f"`cases` is text that is no JSON ({problem})") from None
+    if not isinstance(cell, Sequence) or not cell:
+        raise ValueError("`cases` must be a list of {input, output} that is not empty")
+    out = []
+    for number, case in enumerate(cell, 1):
+        if not isinstance(case, Mapping) or not all(isinstance(case.get(key), str) for key in ("input", "output")):
+            raise ValueError(f"case {number} of `cases` must have `input` and `output`, both text; it is {case!r:.80}")
+        out.append(Case(given=case["input"], expected=case["output"]))
+    return out
+
+
+def limits_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits a row gives; what it leaves out is the default's."""
+    out: dict[str, Any] = {}
+    for key, kind, most in (("time_s", float, LARGEST_TIME_S), ("memory_mb", int, LARGEST_MEMORY_MB)):
+        given = row.get(key)
+        if given in (None, ""):
+            continue
+        try:
+            out[key] = kind(given)
+        except (TypeError, ValueError):
+            raise ValueError(f"`{key}` is {given!r}, no number") from None
+        if not 0 < out[key] <= most:
+            raise ValueError(f"`{key}` is {given!r}; it must be above 0 and at most {most:g}")
+    return out

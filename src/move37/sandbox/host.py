@@ -204,7 +204,8 @@ def _explain(mode: Mode, told: str) -> str:
         return (
             f"the sandbox does not start: this system does not let bubblewrap make user namespaces ({last}). On Ubuntu: "
             "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; on old Debian: "
-            "sysctl -w kernel.unprivileged_userns_clone=1; in Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined. "
+            "sysctl -w kernel.unprivileged_userns_clone=1; "
+            "in Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined. "
             "Without a sandbox, at your own risk: `sandbox: none-i-accept-the-risk` in the recipe"
         )
     return f"the process that runs answers does not start: {last}"

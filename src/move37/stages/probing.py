@@ -54,7 +54,7 @@ def probe(recipe: Recipe, base: Path, problems: int, ledger: Path | None) -> lis
     stages = {name: section for name, section in recipe.stages.items() if isinstance(section, RL)}
     if not stages:
         raise RecipeError("this recipe has no rl stage, so there is no reward to probe")
-    loaded = tasks.load_all(recipe.tasks, recipe.seed, base)
+    loaded = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
     found = []
     for name, section in stages.items():
         rewards = weighted(section.rewards, base, section.reward_deadline_s)

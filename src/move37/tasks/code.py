@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from move37 import sandbox
 from move37.rewards import code
-from move37.rewards.code import Case
 from move37.sandbox import Limits
 from move37.types import Problem, Score
 
@@ -16,7 +14,6 @@ Row = Mapping[str, Any]
 Pairs = Sequence[tuple[str, Problem]]
 
 ASK = "Complete this Python function. Answer with the whole function in one fenced code block.\n\n"
-LARGEST_TIME_S, LARGEST_MEMORY_MB = 600.0, 1 << 16
 
 
 def fenced(source: str) -> str:
@@ -45,7 +42,7 @@ def function_meta(row: Row) -> dict[str, Any]:
         ValueError: a limit that can not be.
     """
     given = {key: str(row[key]) for key in ("prompt", "entry_point", "test")}
-    return given | {"limits": limits_of(row)}
+    return given | {"limits": code.limits_of(row)}
 
 
 def verify_functions(pairs: Pairs) -> list[Score]:
@@ -73,7 +70,8 @@ def program_meta(row: Row) -> dict[str, Any]:
     Raises:
         ValueError: cases that are no list of `input` and `output`, or a limit that can not be.
     """
-    return {"cases": [{"input": c.given, "output": c.expected} for c in cases_of(row["cases"])], "limits": limits_of(row)}
+    cases = [{"input": case.given, "output": case.expected} for case in code.cases_of(row["cases"])]
+    return {"cases": cases, "limits": code.limits_of(row)}
 
 
 def verify_programs(pairs: Pairs) -> list[Score]:
@@ -85,43 +83,6 @@ def verify_programs(pairs: Pairs) -> list[Score]:
 
     def one(pair: tuple[str, Problem]) -> Score:
         answer, meta = pair[0], pair[1].meta
-        return code.program(answer, cases_of(meta["cases"]), Limits(**meta["limits"]))
+        return code.program(answer, code.cases_of(meta["cases"]), Limits(**meta["limits"]))
 
     return sandbox.parallel(one, pairs)
-
-
-def cases_of(cell: Any) -> list[Case]:
-    """A list of `{"input": ..., "output": ...}`, or the same as JSON text.
-
-    Raises:
-        ValueError: it is anything else.
-    """
-    if isinstance(cell, str):
-        try:
-            cell = json.loads(cell)
-        except json.JSONDecodeError as problem:
-            raise ValueError(f"`cases` is text that is no JSON ({problem})") from None
-    if not isinstance(cell, Sequence) or not cell:
-        raise ValueError("`cases` must be a list of {input, output} that is not empty")
-    out = []
-    for number, case in enumerate(cell, 1):
-        if not isinstance(case, Mapping) or not all(isinstance(case.get(key), str) for key in ("input", "output")):
-            raise ValueError(f"case {number} of `cases` must have `input` and `output`, both text; it is {case!r:.80}")
-        out.append(Case(given=case["input"], expected=case["output"]))
-    return out
-
-
-def limits_of(row: Row) -> dict[str, Any]:
-    """The limits a row gives; what it leaves out is the default's."""
-    out: dict[str, Any] = {}
-    for key, kind, most in (("time_s", float, LARGEST_TIME_S), ("memory_mb", int, LARGEST_MEMORY_MB)):
-        given = row.get(key)
-        if given in (None, ""):
-            continue
-        try:
-            out[key] = kind(given)
-        except (TypeError, ValueError):
-            raise ValueError(f"`{key}` is {given!r}, no number") from None
-        if not 0 < out[key] <= most:
-            raise ValueError(f"`{key}` is {given!r}; it must be above 0 and at most {most:g}")
-    return out

@@ -21,7 +21,8 @@ from move37.sandbox.inside import case, confine, frames
 # What programs import most, loaded once. None of it starts threads or opens files.
 LOADED = (
     *("array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools"),
-    *("heapq", "io", "itertools", "json", "math", "operator", "queue", "random", "re", "statistics", "string", "threading", "typing"),
+    *("heapq", "io", "itertools", "json", "math", "operator", "queue", "random", "re", "statistics", "string"),
+    *("threading", "typing"),
 )
 SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 NEW_MOUNTS, NEW_IPC, NEW_PROCESSES = 0x00020000, 0x08000000, 0x20000000
