@@ -50,6 +50,14 @@ SUITES: dict[str, Suite] = {
         layout="college_math", files=("college_math/test.jsonl", "college_math.jsonl", "qwen_other_math/college_math.jsonl"), k=4
     ),
     "gsm8k": Suite(layout="gsm8k", files=("gsm8k/test.jsonl", "gsm8k.jsonl"), k=4, hub=("openai/gsm8k", "main", "test")),
+    "humaneval": Suite(
+        layout="humaneval",
+        files=("humaneval/HumanEval.jsonl", "HumanEval.jsonl"),
+        k=16,
+        instruction="",  # the layout asks for the whole function
+        reading="text",
+        hub=("openai/openai_humaneval", None, "test"),
+    ),
     "ifeval": Suite(
         layout="ifeval",
         files=("ifeval/en_input_data.jsonl", "ifeval/input_data.jsonl", "ifeval.jsonl"),

@@ -70,6 +70,10 @@ class FileTask(Task):
         return self._layout.verify_all(pairs)
 
     @property
+    def runs_code(self) -> bool:
+        return self._layout.sandbox
+
+    @property
     def open_ended(self) -> bool:
         return self._layout.open_ended
 
