@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from move37.algorithms import ALGORITHMS
 from move37.recipe import Recipe
 from move37.rewards import REWARDS
-from move37.sections import STAGE_KINDS, TASK_KINDS, Hardware, Optimizer
+from move37.sections import STAGE_KINDS, TASK_KINDS, Hardware, Optimizer, SFTOptimizer
 
 HEAD = """# Recipe reference
 
@@ -54,6 +54,7 @@ def reference() -> str:
     for key, schema in STAGE_KINDS.items():
         parts += [f"### `stage: {key}`", _text(schema), _table(schema)]
     parts += ["### `optimizer`", _text(Optimizer), _table(Optimizer)]
+    parts += ["### `optimizer` of `sft`", _text(SFTOptimizer), _table(SFTOptimizer)]
     parts += [
         "## Algorithms",
         "`algorithm: grpo`, or `algorithm: {name: grpo, clip_low: 0.1}`. Equations: docs/algorithms.md.",

@@ -186,6 +186,8 @@ def check(
     from move37 import stages
 
     out = console(ctx.obj["plain"])
+    for line in stages.check_data(loaded, recipe.resolve().parent, list(loaded.stages)):
+        out.print(line)
     records = stages.check_tasks(loaded, recipe.resolve().parent)
     table(out, "tasks", records)
     failed = any(record.get("ok") is False for record in records)
@@ -254,7 +256,7 @@ def lineage(ctx: typer.Context, run: RunDirectory) -> None:
     from move37.report.lineage import tree
     from move37.runs import Run
 
-    console(ctx.obj["plain"]).print(tree(Run.open(run)))
+    console(ctx.obj["plain"]).print(tree(Run.open(run)), no_wrap=True, overflow="ignore", crop=False)
 
 
 @app.command()
@@ -310,7 +312,7 @@ def doctor(ctx: typer.Context) -> None:
 def _sentences(recipe: Any) -> str:
     """The derived sizes of every stage, for people."""
     return "\n".join(
-        f"{name} ({stage.stage}): {stage.sentence()}" if stage.stage == "rl" else f"{name} ({stage.stage})"
+        f"{name} ({stage.stage}): {stage.sentence()}".removesuffix(": ")
         for name, stage in recipe.stages.items()
     )
 

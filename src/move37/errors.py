@@ -11,6 +11,7 @@
     │   ├── CheckpointError          a torn, missing or unwritable checkpoint
     │   ├── NonFinite                a loss or gradient that is not a number; the batch is on disk
     │   ├── NoSignal                 N steps in a row in which no group could teach anything
+    │   ├── NothingAccepted          rejection sampling that keeps no response
     │   └── Mismatch                 sampler and learner disagree about log-probs
     └── Interrupted(RuntimeError)    Ctrl-C: the step was finished and saved; exit code 130
 
@@ -66,6 +67,10 @@ class NonFinite(RunError):
 
 
 class NoSignal(RunError):
+    pass
+
+
+class NothingAccepted(RunError):
     pass
 
 

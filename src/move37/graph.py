@@ -17,7 +17,7 @@ from move37.errors import RecipeError, UserError, nearest
 from move37.files import fingerprint
 from move37.recipe import Recipe
 from move37.runs import ARTEFACTS, Run, StageLog, differences, flat
-from move37.sections import RL, FileTask
+from move37.sections import FileTask
 
 # ----------------------------------------------------------------------------------------------------------- the graph
 
@@ -90,8 +90,7 @@ def contents(recipe: Recipe, name: str, base: Path) -> dict[str, str]:
     if "tasks" in section.READS:
         for task in (recipe.tasks[t] for t in _tasks(recipe, name)):
             named += [f for f in (task.file, task.held_out_file) if f] if isinstance(task, FileTask) else []
-    if isinstance(section, RL):
-        named += [key.rpartition(":")[0] for key in section.rewards if ".py:" in key]
+    named += [key.rpartition(":")[0] for key in section.functions() if ".py:" in key]
     paths = {text: base / text for text in named}
     return {text: fingerprint(path) for text, path in sorted(paths.items()) if path.exists()}
 

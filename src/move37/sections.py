@@ -112,6 +112,14 @@ class StageSection(Section):
         """Key -> the stage, model or file it names."""
         return {key: getattr(self, key) for key in self.INPUTS}
 
+    def functions(self) -> list[str]:
+        """The rewards it names, a user's own among them."""
+        return []
+
+    def sentence(self) -> str:
+        """The derived sizes, for people, as far as the section alone tells them."""
+        return ""
+
 
 class Loop(Section):
     """An entry of `stop` that ends a response in a loop."""
@@ -253,6 +261,9 @@ class RL(TrainingSection):
             )
         return self
 
+    def functions(self) -> list[str]:
+        return list(self.rewards)
+
     def build_algorithm(self) -> Algorithm:
         options = dict(self.algorithm)
         return build(options.pop("name"), options)
@@ -270,6 +281,114 @@ class RL(TrainingSection):
             f"of at most {self.max_new_tokens} tokens and makes {updates}, in micro-batches of at most "
             f"{self.tokens_per_microbatch} tokens."
         )
+
+
+class SFTOptimizer(Optimizer):
+    """As `optimizer`, with the published schedule: cosine from 5e-5 to a tenth (DeepSeek-R1 v2, B.4.2)."""
+
+    lr: Annotated[float, Field(gt=0)] = Field(5e-5, description="peak learning rate")
+    schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="after the warm-up")
+    final_share: Share = Field(0.1, description="share of lr left at the end of cosine and linear")
+
+
+class SFT(TrainingSection):
+    """Supervised fine-tuning on replies. Prompts are context; only replies and their end are learned."""
+
+    INPUTS = {"init": "checkpoint", "data": "data"}
+    READS = frozenset({"template"})
+
+    stage: Literal["sft"]
+    init: str = INIT
+    data: str = Field(description="an earlier stage's data set, or a file (JSONL, JSON, Parquet, CSV, a datasets directory)")
+    columns: dict[Literal["prompt", "response", "messages"], str] = Field(
+        default_factory=dict, description="what the file calls prompt and response, or messages, where it is not that"
+    )
+    epochs: Positive | None = Field(None, description="times through the data (paper: 2 to 3); this or steps")
+    steps: Positive | None = Field(None, description="optimizer updates; this or epochs")
+    examples_per_step: Positive = Field(128, description="replies per update")
+    held_out: Share = Field(0.02, description="share of the prompts, by hash, that are only measured")
+    max_tokens: Positive | None = Field(
+        None, description="longest prompt with reply; longer ones are left out and counted. Empty: the model's context"
+    )
+    optimizer: SFTOptimizer = Field(default_factory=SFTOptimizer)
+
+    @model_validator(mode="after")
+    def _length(self) -> SFT:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give epochs or steps, one of the two")
+        if "messages" in self.columns and len(self.columns) > 1:
+            raise ValueError("columns names messages, or prompt and response, not both")
+        return self
+
+
+class RejectionSample(StageSection):
+    """Several samples a prompt, of which right and readable ones are kept as a data set."""
+
+    INPUTS = {"init": "checkpoint", "mix": "data"}
+    MAKES = "data"
+    FREE = frozenset({"starve_limit"})
+
+    stage: Literal["rejection_sample"]
+    init: str = INIT
+    tasks: list[str] | None = Field(None, description="task names; all where not given")
+    prompts: Positive = Field(description="problems asked, of those training may see")
+    prompts_per_step: Positive = Field(32, description="problems between two saves")
+    samples_per_prompt: Positive = Field(8, description="responses per problem")
+    max_new_tokens: Positive = Field(256, description="longest response, in tokens")
+    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the samples")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")
+    stop: list[StopEntry] = STOP
+    filters: dict[str, Any] = Field(
+        default_factory=lambda: {"format": 1.0},
+        validate_default=True,
+        description="reward -> least score of a right response that is kept, or {least, and the reward's options}",
+    )
+    keep_per_prompt: Positive = Field(1, description="most responses kept per problem")
+    choose: Literal["random", "shortest"] = Field("random", description="which, where there are more")
+    mix: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default_factory=dict, description="other data, a file or an earlier stage's -> its share of the whole (paper: 0.25)"
+    )
+    starve_limit: Positive = Field(10, description="steps without one accepted response before the run stops")
+
+    @field_validator("filters")
+    @classmethod
+    def _visible(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {name: {"least": given.pop("weight"), **given} for name, given in rewards.settings(_weights(value)).items()}
+
+    @model_validator(mode="after")
+    def _shares(self) -> RejectionSample:
+        if sum(self.mix.values()) >= 1:
+            raise ValueError(f"mix: the shares sum to {sum(self.mix.values()):g}, which leaves nothing for what is accepted")
+        return self
+
+    def inputs(self) -> dict[str, str]:
+        return {"init": self.init, **{f"mix.{source}": source for source in self.mix}}
+
+    def functions(self) -> list[str]:
+        return list(self.filters)
+
+    def least(self) -> dict[str, Any]:
+        """The filters as a recipe's rewards: the weight is the least score."""
+        return _weights(self.filters)
+
+    def sentence(self) -> str:
+        """The derived sizes, for people."""
+        steps = -(-self.prompts // self.prompts_per_step)
+        return (
+            f"{steps} steps of {min(self.prompts, self.prompts_per_step)} prompts x {self.samples_per_prompt} samples of at most "
+            f"{self.max_new_tokens} tokens; right ones that pass {', '.join(self.filters) or 'no filter'} are kept, at most "
+            f"{self.keep_per_prompt} a prompt."
+        )
+
+
+def _weights(filters: dict[str, Any]) -> dict[str, Any]:
+    """`{least: 0.9, target: en}` and `0.9` as the rewards know them."""
+    return {
+        name: {"weight": given.get("least"), **{k: v for k, v in given.items() if k != "least"}}
+        if isinstance(given, dict)
+        else given
+        for name, given in filters.items()
+    }
 
 
 class Evaluate(StageSection):
@@ -296,8 +415,14 @@ class Evaluate(StageSection):
     greedy: bool = Field(True, description="one greedy response per problem as well")
 
 
-STAGE_KINDS: dict[str, type[StageSection]] = {"pretrain": Pretrain, "rl": RL, "evaluate": Evaluate}
-AnyStage = Annotated[Union[Pretrain, RL, Evaluate], Field(discriminator="stage")]
+STAGE_KINDS: dict[str, type[StageSection]] = {
+    "pretrain": Pretrain,
+    "sft": SFT,
+    "rl": RL,
+    "rejection_sample": RejectionSample,
+    "evaluate": Evaluate,
+}
+AnyStage = Annotated[Union[Pretrain, SFT, RL, RejectionSample, Evaluate], Field(discriminator="stage")]
 
 
 class Hardware(Section):

@@ -12,7 +12,7 @@ PUBLIC = {
 RECORDS = {"Credit", "Group", "LossSpec", "Problem", "Rollout", "Scope", "Score", "Stop", "Verdict"}
 ERRORS = {
     *("Move37Error", "UserError", "RecipeError", "ModelError", "TaskError", "RewardError", "RunError", "RunBusy"),
-    *("CheckpointError", "NonFinite", "NoSignal", "Mismatch", "Interrupted"),
+    *("CheckpointError", "NonFinite", "NoSignal", "NothingAccepted", "Mismatch", "Interrupted"),
 }
 RUN = {"create", "open", "base", "lineage", "changes", "adopt", "forget", "resume_command", "stage", "log", "close"}
 LOG = {
@@ -47,5 +47,5 @@ def test_a_run_and_its_log():
 
 
 def test_kinds_of_stages_and_tasks():
-    assert set(sections.STAGE_KINDS) == {"pretrain", "rl", "evaluate"}
+    assert set(sections.STAGE_KINDS) == {"pretrain", "sft", "rl", "rejection_sample", "evaluate"}
     assert set(sections.TASK_KINDS) == {"family", "reasoning_gym", "file"}

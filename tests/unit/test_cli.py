@@ -42,6 +42,7 @@ def stages(monkeypatch):
     fake.calls = []
     fake.run_recipe = lambda recipe, run, display, names: fake.calls.append((recipe, names))
     fake.check_tasks = lambda recipe, base: [{"task": "chain", "ok": True}]
+    fake.check_data = lambda recipe, base, names: []
     fake.check_model = lambda recipe, base: [{"task": "chain", "pass@16": 0.6, "ok": True}]
     monkeypatch.setitem(sys.modules, "move37.stages", fake)
     monkeypatch.setattr(move37, "stages", fake, raising=False)

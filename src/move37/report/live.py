@@ -25,6 +25,7 @@ SPARKS = (("pass@1", "pass@1"), ("length", "length"))
 RL_ROWS = (
     ("pass@1", "pass@1", ".3f"),
     ("reward", "reward", ".3f"),
+    ("accepted", "accepted responses", ",.0f"),
     ("length", "length", ".0f"),
     ("length/right", "length of right ones", ".0f"),
     ("truncated", "truncated", ".1%"),
@@ -41,7 +42,7 @@ OTHER_ROWS = (
     ("grad_norm", "gradient norm", ".2f"),
     ("lr", "learning rate", ".2e"),
 )
-PLAIN = ("pass@1", "reward", "length", "entropy", "loss", "tokens_per_s")
+PLAIN = ("pass@1", "accepted", "reward", "length", "entropy", "loss", "held_out_loss", "tokens_per_s")
 
 
 class Live:

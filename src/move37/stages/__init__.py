@@ -11,18 +11,20 @@ from move37.files import fingerprint
 from move37.recipe import Recipe
 from move37.report.live import Live
 from move37.runs import Run
-from move37.sections import RL, AnyStage, Evaluate, Pretrain, StageSection
-from move37.stages.checking import check_model, check_tasks, evaluate_checkpoint
+from move37.sections import RL, SFT, AnyStage, Evaluate, Pretrain, RejectionSample, StageSection
+from move37.stages.checking import check_data, check_model, check_tasks, evaluate_checkpoint
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.evaluate import Evaluation
 from move37.stages.pretrain import Pretraining
+from move37.stages.rejection import RejectionSampling
 from move37.stages.rl import RLTraining
+from move37.stages.sft import FineTuning
 from move37.tasks.base import Task
 from move37.tasks.check import GOLD_PROBES, check
 
 GOLDS = 4  # problems of each split whose golds are tried at the start of a run
 
-__all__ = ["check_model", "check_tasks", "evaluate_checkpoint", "run_recipe"]
+__all__ = ["check_data", "check_model", "check_tasks", "evaluate_checkpoint", "run_recipe"]
 
 
 class Stage(Protocol):
@@ -39,7 +41,9 @@ class Stage(Protocol):
 # kind of stage -> what runs it, made from (context, name, section)
 RUNNERS: dict[type[StageSection], type[Stage]] = {
     Pretrain: Pretraining,
+    SFT: FineTuning,
     RL: RLTraining,
+    RejectionSample: RejectionSampling,
     Evaluate: Evaluation,
 }
 
@@ -58,7 +62,9 @@ def run_recipe(recipe: Recipe, run: Run, display: Live, names: Sequence[str] | N
         context = Context(recipe=recipe, run=run, display=display, tasks=loaded, device=device, interrupt=interrupt)
         if any(not isinstance(section, Pretrain) for section in recipe.stages.values()):
             _check_golds(loaded, display)
-        for name in names or recipe.stages:
+        names = names or list(recipe.stages)
+        check_data(recipe, run.base, [name for name in names if run.log(name).done is None])
+        for name in names:
             log = run.log(name)
             for note in log.notes:  # opening it repaired what was torn, so the stage's own log finds nothing any more
                 display.note(f"{name}: {note}")

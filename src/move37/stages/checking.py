@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import Run
 from move37.sections import RL, Evaluate
-from move37.stages import watch
+from move37.stages import conversations, watch
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.engines import Make
 from move37.stages.evaluate import Evaluation
@@ -46,6 +47,22 @@ def check_tasks(recipe: Recipe, base: Path) -> list[dict[str, Any]]:
             told = f"{r.answer[:60]!r} against {r.gold[:60]!r} got {r.got:g}, not {r.expected:g}: {r.why}"
             records.append({"task": name, "probes": r.probe, "failed": r.problem, "ok": False, "told": told})
     return records
+
+
+def check_data(recipe: Recipe, base: Path, names: Sequence[str]) -> list[str]:
+    """Read the data files that stages name, so that what is wrong with one is told before hours are spent; one line each.
+
+    Raises:
+        TaskError: naming the key, the file, the row and the column.
+    """
+    told = []
+    for name in names:
+        section = recipe.stages[name]
+        for key, value in section.inputs().items():
+            if value != "model" and value not in recipe.stages:
+                rows = conversations.rows(f"stages.{name}.{key}", base / value, dict(section).get("columns"))
+                told.append(f"stages.{name}.{key}: {len(rows)} rows in {base / value}")
+    return told
 
 
 def check_model(recipe: Recipe, base: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,143 @@
+"""`rejection_sample`: several samples a prompt; those that are right and pass the filters become a data set."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from move37 import rewards
+from move37.errors import NothingAccepted
+from move37.rewards import Weighted
+from move37.rewards.combine import ACCURACY, grade
+from move37.rollout.draw import Sampling
+from move37.sections import RejectionSample, stops
+from move37.stages import accepted, watch
+from move37.stages.context import Context
+from move37.tasks.curriculum import Curriculum
+from move37.types import Group, Rollout, Verdict
+
+
+class RejectionSampling:
+    """As DeepSeek-R1, section 2.3.3: sample, keep what is right, drop what is hard to read, mix with other data.
+
+    A step asks some prompts and leaves a shard of all responses; the data set is made from the shards in the end, so that
+    nothing that was sampled is sampled again. Filters are rewards with a least score: a judge or a function of yours too.
+    """
+
+    def __init__(self, context: Context, name: str, section: RejectionSample) -> None:
+        self.context, self.name, self.section = context, name, section
+        self.log = context.run.log(name)
+        self.tasks = context.chosen(section.tasks)
+        self.total = -(-section.prompts // section.prompts_per_step)
+        self.filters = rewards.weighted(section.least(), context.run.base)
+        self.curriculum = Curriculum(self.tasks, context.recipe.seed)
+        self.sampling = Sampling(
+            temperature=section.temperature,
+            top_p=section.top_p,
+            max_new_tokens=section.max_new_tokens,
+            **stops(section.stop),
+        )
+        self.other = accepted.read_other(context, name, section.mix)
+        self.loaded = context.load(section)
+        self.sampler = context.sampler(self.loaded)
+
+    def sentence(self) -> str:
+        return self.section.sentence()
+
+    def run(self) -> None:
+        """The steps that are left, then the data set."""
+        done = self._resume()
+        for number in range(done + 1, self.total + 1):
+            started = time.perf_counter()
+            metrics = self.step(number)
+            metrics["seconds"] = time.perf_counter() - started
+            metrics["wall_s"] = sum(row["seconds"] for row in self.log.metrics()) + metrics["seconds"]
+            self.log.record(number, metrics)
+            self.context.display.step({"step": number, **metrics})
+            self._check_signal()
+            if self.context.interrupt.asked and number < self.total:
+                self.context.interrupt.stop(f"step {number} of {self.name}", self.context.run.resume_command())
+        rows = self.log.metrics()
+        found = accepted.collect(self)
+        if not found:
+            raise NothingAccepted(f"{self.name}: none of {len(rows)} steps' responses was accepted. {_told(rows)}")
+        statistics = accepted.write(self, found)
+        for line in accepted.table(statistics):
+            self.context.display.note(f"{self.name}: {line}")
+        spent = {"rows": statistics["total"]["samples"], "tokens": sum(row["tokens"] for row in rows)}
+        self.log.finish({**spent, "seconds": sum(row["seconds"] for row in rows)}, "data")
+
+    def step(self, number: int) -> dict[str, Any]:
+        """Ask the next prompts; every response is kept with its scores."""
+        problems = self.curriculum.draw(number, self._size(number))
+        seed = watch.mix(self.context.recipe.seed, self.name, number)
+        groups = self.sampler.sample(problems, self.section.samples_per_prompt, self.sampling, seed)
+        watched = [Weighted(f.name, 0.0, f.reward) for f in self.filters]
+        grade(groups, [*ACCURACY, *watched], self.tasks)
+        self.log.rollouts(number, groups)
+        tokens = sum(r.length for g in groups for r in g.rollouts)
+        taken = sum(self.passes(r) for g in groups for r in g.rollouts)
+        return {"tokens": tokens, "accepted": taken, **self._tally(groups), **watch.sample_metrics(groups)}
+
+    def passes(self, rollout: Rollout) -> bool:
+        """Right, ended, and of at least the least score by every filter."""
+        return _right(rollout) and all(self._at_least(f, rollout) for f in self.filters)
+
+    def _at_least(self, one: Weighted, rollout: Rollout) -> bool:
+        return rollout.scores[one.name].value >= one.weight  # NaN is not
+
+    def _tally(self, groups: list[Group]) -> dict[str, int]:
+        """`tally/<task>/<what>`: responses, right ones, and of these those that pass each filter and each of its parts."""
+        counts: Counter[str] = Counter()
+        for group in groups:
+            prefix = f"tally/{group.problem.task}"
+            right = [r for r in group.rollouts if _right(r)]
+            counts[f"{prefix}/sampled"] += len(group.rollouts)
+            counts[f"{prefix}/right"] += len(right)
+            counts[f"{prefix}/accepted"] += sum(self.passes(r) for r in right)
+            for one in self.filters:
+                counts[f"{prefix}/filter/{one.name}"] += sum(self._at_least(one, r) for r in right)
+                for part, value in ((p, v) for r in right for p, v in r.scores[one.name].parts.items()):
+                    counts[f"{prefix}/filter/{one.name}/{part}"] += value >= 1
+        return dict(sorted(counts.items()))
+
+    def _size(self, number: int) -> int:
+        """Prompts of a step; the last one may have fewer."""
+        asked = (number - 1) * self.section.prompts_per_step
+        return min(self.section.prompts_per_step, self.section.prompts - asked)
+
+    def _resume(self) -> int:
+        """Steps on record whose shard is there. The draws of these are gone through again, which samples nothing."""
+        shards = self.log.shards()
+        done = 0
+        while done < len(self.log.metrics()) and done + 1 in shards:
+            done += 1
+        self.log.truncate_after(done)
+        for number in range(1, done + 1):
+            self.curriculum.draw(number, self._size(number))
+        if done:
+            self.context.display.note(f"{self.name}: going on after step {done} of {self.total}")
+        return done
+
+    def _check_signal(self) -> None:
+        """Stop where nothing has been accepted for `starve_limit` steps in a row."""
+        rows = self.log.metrics()
+        last = rows[-self.section.starve_limit :]
+        if len(last) == self.section.starve_limit and not any(row["accepted"] for row in last):
+            raise NothingAccepted(f"{self.name}: {len(last)} steps in a row without one accepted response. {_told(last)}")
+
+
+def _right(rollout: Rollout) -> bool:
+    return rollout.verdict is Verdict.RIGHT and not rollout.truncated
+
+
+def _told(rows: list[dict[str, Any]]) -> str:
+    """What became of the responses, by task and filter, for people."""
+    told = []
+    for task, counts in accepted.rates(rows).items():
+        passed = ", ".join(f"{k.removeprefix('filter/')} {v}" for k, v in counts.items() if k.startswith("filter/"))
+        more = f", of which pass {passed}" if counts["right"] and passed else ""
+        told.append(f"{task}: {counts['right']} of {counts['sampled']} right{more}")
+    hint = "Try more samples, easier problems or a stronger model, or a filter that lets more through."
+    return f"{'; '.join(told)}. {hint}"
