@@ -256,7 +256,10 @@ def lineage(ctx: typer.Context, run: RunDirectory) -> None:
     from move37.report.lineage import tree
     from move37.runs import Run
 
-    console(ctx.obj["plain"]).print(tree(Run.open(run)), no_wrap=True, overflow="ignore", crop=False)
+    out = console(ctx.obj["plain"])
+    if not out.is_terminal:
+        out.width = 200  # a pipe has none, and rich would cut at 80
+    out.print(tree(Run.open(run)))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from move37.errors import TaskError
 from move37.files import fingerprint
 from move37.recipe import Recipe
 from move37.report.live import Live
-from move37.runs import Run
+from move37.runs import Run, StageLog
 from move37.sections import RL, SFT, AnyStage, Evaluate, Pretrain, RejectionSample, StageSection
 from move37.stages.checking import check_data, check_model, check_tasks, evaluate_checkpoint
 from move37.stages.context import Context, Device, Interrupt
@@ -63,7 +63,7 @@ def run_recipe(recipe: Recipe, run: Run, display: Live, names: Sequence[str] | N
         if any(not isinstance(section, Pretrain) for section in recipe.stages.values()):
             _check_golds(loaded, display)
         names = names or list(recipe.stages)
-        check_data(recipe, run.base, [name for name in names if run.log(name).done is None])
+        check_data(recipe, run.base, [n for n in names if not StageLog(run.stage(n), writing=False).done])
         for name in names:
             log = run.log(name)
             for note in log.notes:  # opening it repaired what was torn, so the stage's own log finds nothing any more
