@@ -21,7 +21,8 @@ class Cosine(Each):
 
     from `right_short` to `right_long` for a right answer, from `wrong_short` to `wrong_long` for a wrong one; a truncated
     response earns `exceeded`. It holds the accuracy reward in it: give `accuracy` weight 0 beside it. The defaults are
-    the paper's: short right answers earn most, and a wrong one should rather have been longer.
+    the paper's as we remember them, not checked against its table: short right answers earn most, and a wrong one should
+    rather have been longer.
 
     Deviation: a response that reaches the limit and ends there has not exceeded it.
     """
