@@ -280,6 +280,24 @@ def grade(
         raise UserError(f"{counts['error']} lines could not be used; the others are graded ({told})")
 
 
+@app.command()
+def cases(
+    file: Annotated[Path, typer.Argument(metavar="PROBLEMS", help="JSONL: question, generators, submissions")],
+    out: Annotated[Path, typer.Option("--out", help="problems that are kept, in the layout `contest`")],
+    report: Annotated[Path | None, typer.Option("--report", help="JSONL: what became of every problem")] = None,
+    tests: Annotated[int, typer.Option("--tests", help="runs of the generators")] = 50,
+    submissions: Annotated[int, typer.Option("--submissions", help="submissions that are run")] = 10,
+    agree: Annotated[int, typer.Option("--agree", help="that must print the same, for a case")] = 7,
+    passing: Annotated[int, typer.Option("--passing", help="that must pass all cases, for a problem")] = 9,
+    least: Annotated[int, typer.Option("--least", help="cases that a problem needs")] = 40,
+) -> None:
+    """Make test cases for programs from generators, kept where reference submissions agree. See docs/tasks.md."""
+    from move37.cases import Rules, make
+
+    rules = Rules(tests=tests, submissions=submissions, agree=agree, passing=passing, least=least)
+    typer.echo(make(file, out, report, rules))
+
+
 @app.command("ls")
 def list_(
     ctx: typer.Context,

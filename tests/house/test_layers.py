@@ -19,7 +19,7 @@ LAYERS = (
     ("__init__", "files", "types", "native", "options", "streams", "sandbox"),
     ("endpoint", "suites"),
     ("rewards",),
-    ("tasks", "algorithms", "grading"),
+    ("tasks", "algorithms", "grading", "cases"),
     ("shards", "sections"),
     ("recipe",),
     ("runs", "world"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import sandboxed
 from chat_server import Answer, chat, serve
 from move37 import suites, trial
 from move37.asked import EvalOptions
@@ -52,6 +53,8 @@ def quiz(tmp_path, n=3):
 @needs
 @pytest.mark.parametrize("name", sorted(suites.SUITES.keys() - {"ifeval"}))
 def test_an_oracle_scores_100_and_silence_0(name, tmp_path):
+    if name == "humaneval":
+        sandboxed.required()
     given = {"suite": [name], "data": DATA, "problems": SAMPLED, "samples": 2}
     for policy, share, found in ((engines.oracle, 1.0, 1.0), (engines.empty, 0.0, 0.0)):
         wanted = planned(tmp_path, checkpoint=policy.__name__, **given)
