@@ -47,8 +47,8 @@ class Prescribed(Sampler):
 class Step:
     """One model, its sampler and its learner."""
 
-    def __init__(self, path: Path, dtype: str, kernels: str, budget: int) -> None:
-        self.loaded = folder.load(path, torch.float32, torch.device("cpu"))
+    def __init__(self, path: Path, dtype: str, kernels: str, budget: int, device: str = "cpu") -> None:
+        self.loaded = folder.load(path, torch.float32, torch.device(device))
         autocast = getattr(torch, dtype)
         self.sampler = Prescribed(self.loaded, Prompter(self.loaded.tokenizer, "{question}", ""), autocast, kernels)
         self.sampler.eos = frozenset()

@@ -5,13 +5,20 @@ Shapes: N flat tokens, B rows of a cache, H query heads, K key/value heads, G = 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
 
-from move37.models.packed import Packed
+from move37.models.packed import Packed, Spans
+
+# PyTorch 2.13 wants to be told that heads share keys; 2.11 takes it as it comes and knows no such argument.
+GROUPED = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +143,18 @@ class Decoder(nn.Module):
         """Final hidden state of every flat token, [N, hidden]."""
         x = self.embedding(packed.tokens)
         cos, sin = self.angles(packed.positions)
+        spans = packed.spans() if unpadded(x.device) else None
+        mask = packed.mask(half(x.device) or x.dtype) if spans is None else None
         for block in self.blocks:
             q, k, v = block.project(x, cos, sin)
-            x = x + block.out(_attend(q, k, v, packed))
+            mixed = _attend(q, k, v, packed, mask) if spans is None else attend(q, k, v, spans)
+            x = x + block.out(mixed)
             x = x + block.mlp(x)
-        return self.norm(x)
+        return self._state(x)
+
+    def _state(self, x: Tensor) -> Tensor:
+        """What the output layer sees: on a GPU in the dtype of its matrices, which multiply it."""
+        return self.norm(x).to(half(x.device)) if x.is_cuda and half(x.device) else self.norm(x)
 
     # ------------------------------------------------------------------------------------------------- sampling
 
@@ -168,7 +182,7 @@ class Decoder(nn.Module):
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
             x = x + block.out(y.transpose(1, 2).reshape(rows * columns, -1))
             x = x + block.mlp(x)
-        return self.norm(x.view(rows, columns, -1)[:, -1]), Cache(keys, values, pad, columns)
+        return self._state(x.view(rows, columns, -1)[:, -1]), Cache(keys, values, pad, columns)
 
     def decode(self, tokens: Tensor, cache: Cache) -> Tensor:
         """One token per row, [B] int64 -> hidden [B, hidden]; the cache grows by a column."""
@@ -187,11 +201,44 @@ class Decoder(nn.Module):
             x = x + block.out(y.reshape(len(tokens), -1))
             x = x + block.mlp(x)
         cache.used += 1
-        return self.norm(x)
+        return self._state(x)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, packed: Packed) -> Tensor:
-    """Attention of flat tokens by rows, [N, H, D] -> [N, H * D]."""
+def half(device: torch.device) -> torch.dtype | None:
+    """The dtype that matrix products have here, where autocast says one."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+
+
+def unpadded(device: torch.device) -> bool:
+    """Whether attention can do without padding here: PyTorch's kernel for it wants a GPU and half precision."""
+    return device.type == "cuda" and half(device) in (torch.bfloat16, torch.float16)
+
+
+class _Gather(torch.autograd.Function):
+    """Rows by index, which may repeat; their gradients are added up in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows = len(x)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        summed = torch.zeros(ctx.rows, *slope.shape[1:], dtype=torch.float32, device=slope.device)
+        return summed.index_add_(0, index, slope.float()).to(slope.dtype), None
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, spans: Spans, attention: Callable[..., Tensor] = varlen_attn) -> Tensor:
+    """Attention of flat tokens without padding, [N, H, D] and [N, K, D] -> [N, H * D]; causal, counted from the ends."""
+    seen = _Gather.apply(torch.stack((k, v), 1), spans.keys)  # [keys, 2, K, D]
+    ends, longest = (spans.query_ends, spans.key_ends), (spans.longest_query, spans.longest_key)
+    return attention(q, seen[:, 0], seen[:, 1], *ends, *longest, window_size=(-1, 0), **GROUPED).flatten(1)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, packed: Packed, mask: Tensor | None) -> Tensor:
+    """Attention of flat tokens by padded rows, [N, H, D] -> [N, H * D]."""
 
     def rows(x: Tensor, index: Tensor) -> Tensor:  # [rows, heads, columns, D]
         return x.index_select(0, index.view(-1)).view(*index.shape, *x.shape[1:]).transpose(1, 2)
@@ -199,7 +246,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, packed: Packed) -> Tensor:
     outputs = []
     kb, vb = rows(k, packed.body_rows), rows(v, packed.body_rows)
     qb = rows(q, packed.body_rows)
-    if packed.body_mask is None:
+    if mask is None:
         outputs.append(F.scaled_dot_product_attention(qb, kb, vb, is_causal=True, enable_gqa=True))
     else:
         kp, vp = rows(k, packed.prefix_rows), rows(v, packed.prefix_rows)
@@ -207,7 +254,6 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, packed: Packed) -> Tensor:
         outputs.append(F.scaled_dot_product_attention(qp, kp, vp, is_causal=True, enable_gqa=True))
         kb = torch.cat((kp.index_select(0, packed.parent), kb), dim=2)
         vb = torch.cat((vp.index_select(0, packed.parent), vb), dim=2)
-        mask = packed.body_mask.to(q.dtype)
-        outputs.append(F.scaled_dot_product_attention(qb, kb, vb, attn_mask=mask, enable_gqa=True))
+        outputs.append(F.scaled_dot_product_attention(qb, kb, vb, attn_mask=mask.to(q.dtype), enable_gqa=True))
     flat = [o.transpose(1, 2).reshape(-1, o.shape[1] * o.shape[3]) for o in outputs]
     return torch.cat(flat).index_select(0, packed.unpad)

@@ -134,8 +134,12 @@ class GraphDecoder:
         return self.hidden[:rows]
 
     def draw(self, hidden: Tensor, uniform: np.ndarray, temperature: float) -> tuple[Tensor, Tensor]:
-        """As `NativeDecoder.draw`, for a temperature above 0."""
-        return self.rows.draw(logits(hidden, self.head), torch.from_numpy(uniform).to(self.device), temperature)
+        """As `NativeDecoder.draw`."""
+        scores = logits(hidden, self.head)
+        if temperature > 0:
+            return self.rows.draw(scores, torch.from_numpy(uniform).to(self.device), temperature)
+        best = scores.max(-1)
+        return best.indices, best.values - scores.logsumexp(-1)
 
     # ---------------------------------------------------------------------------------------------------- the step
 
@@ -169,6 +173,11 @@ class GraphDecoder:
         self.memory = graph.pool()
         self.graphs[rows] = graph
 
+    def _forget(self) -> None:
+        """Addresses have changed. What the graphs shared goes with the last of them."""
+        self.graphs.clear()
+        self.memory = None
+
     def _refresh(self) -> None:
         """Copy the weights. Graphs hold addresses: they are recorded anew where a weight lies elsewhere now."""
         model = self.model
@@ -181,7 +190,7 @@ class GraphDecoder:
                     bias.copy_(block.qkv.bias)
         seen = [p.data_ptr() for p in model.parameters()]
         if seen != self.seen:
-            self.graphs.clear()
+            self._forget()
         self.seen = seen
 
     # ------------------------------------------------------------------------------------------------------- pages
@@ -195,7 +204,7 @@ class GraphDecoder:
             larger[:have] = self.pages.pool
             self.pages.pool = larger
             self.free += range(have, have + more)
-            self.graphs.clear()
+            self._forget()
         taken, self.free = self.free[:count], self.free[count:]
         return taken
 

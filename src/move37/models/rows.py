@@ -54,9 +54,16 @@ def add_norm(x: Tensor, delta: Tensor | None, weight: Tensor, eps: float, y: Ten
 
 
 @triton.jit
-def _place(qkv, q_norm, k_norm, cosine, sine, q, pool, table, prompt, own, layer, eps,
-           L: tl.constexpr, H: tl.constexpr, K: tl.constexpr, D: tl.constexpr, W: tl.constexpr,
-           PAGE: tl.constexpr, HALF: tl.constexpr, NORM: tl.constexpr):  # fmt: skip
+def _place(qkv, norms, angles, q, pages, layer, eps, SIZES: tl.constexpr):
+    L: tl.constexpr = SIZES[0]
+    H: tl.constexpr = SIZES[1]
+    K: tl.constexpr = SIZES[2]
+    D: tl.constexpr = SIZES[3]
+    W: tl.constexpr = SIZES[4]
+    PAGE: tl.constexpr = SIZES[5]
+    HALF: tl.constexpr = SIZES[6]
+    NORM: tl.constexpr = SIZES[7]
+    pool, table, prompt, own = pages
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     at = tl.arange(0, HALF)
     real = at < D // 2
@@ -66,12 +73,13 @@ def _place(qkv, q_norm, k_norm, cosine, sine, q, pool, table, prompt, own, layer
     asked, written = tl.load(prompt + row), tl.load(own)
     if head < H + K:
         if NORM:
-            weight = q_norm if head < H else k_norm
+            weight = norms[0] if head < H else norms[1]
             scale = tl.rsqrt((tl.sum(low * low, 0) + tl.sum(high * high, 0)) / D + eps)
             low *= scale * tl.load(weight + at, mask=real, other=0.0).to(tl.float32)
             high *= scale * tl.load(weight + D // 2 + at, mask=real, other=0.0).to(tl.float32)
         turn = (asked + written).to(tl.int64) * D + at
-        c, s = tl.load(cosine + turn, mask=real, other=0.0).to(tl.float32), tl.load(sine + turn, mask=real, other=0.0).to(tl.float32)
+        c = tl.load(angles[0] + turn, mask=real, other=0.0).to(tl.float32)
+        s = tl.load(angles[1] + turn, mask=real, other=0.0).to(tl.float32)
         turned = low * c - high * s
         high = high * c + low * s
         low = turned
@@ -97,18 +105,24 @@ def place(qkv: Tensor, norms: tuple[Tensor, Tensor, float] | None, angles: Tenso
     """
     (rows, heads, width), (_, layers, kv_heads, _, page, _) = q.shape, pages.pool.shape
     q_norm, k_norm, eps = norms or (q, q, 0.0)
-    sizes = {"L": layers, "H": heads, "K": kv_heads, "D": width, "W": pages.table.shape[1], "PAGE": page}
-    _place[(rows, heads + 2 * kv_heads)](
-        qkv, q_norm, k_norm, angles[0], angles[1], q, pages.pool, pages.table, pages.prompt, pages.own, layer, eps,
-        **sizes, HALF=triton.next_power_of_2(width // 2), NORM=norms is not None, num_warps=1,
-    )  # fmt: skip
+    half = triton.next_power_of_2(width // 2)
+    sizes = (layers, heads, kv_heads, width, pages.table.shape[1], page, half, norms is not None)
+    given = ((q_norm, k_norm), (angles[0], angles[1]), q, _lies(pages))
+    _place[(rows, heads + 2 * kv_heads)](qkv, *given, layer, eps, SIZES=sizes, num_warps=1)
     return q
 
 
 @triton.jit
-def _attend(q, out, pool, table, prompt, own, layer, scale,
-            L: tl.constexpr, H: tl.constexpr, K: tl.constexpr, D: tl.constexpr, W: tl.constexpr,
-            PAGE: tl.constexpr, GROUP: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
+def _attend(q, out, pages, layer, scale, SIZES: tl.constexpr):
+    L: tl.constexpr = SIZES[0]
+    H: tl.constexpr = SIZES[1]
+    K: tl.constexpr = SIZES[2]
+    D: tl.constexpr = SIZES[3]
+    W: tl.constexpr = SIZES[4]
+    PAGE: tl.constexpr = SIZES[5]
+    GROUP: tl.constexpr = SIZES[6]
+    WIDE: tl.constexpr = SIZES[7]
+    pool, table, prompt, own = pages
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     G: tl.constexpr = H // K
     member, at, column = tl.arange(0, GROUP), tl.arange(0, WIDE), tl.arange(0, PAGE)
@@ -142,11 +156,13 @@ def attend(q: Tensor, out: Tensor, pages: Pages, layer: int) -> Tensor:
     """Attention of one query per row and head to all columns of the row. q, out [B, H, D]."""
     (rows, heads, width), (_, layers, kv_heads, _, page, _) = q.shape, pages.pool.shape
     group, wide = max(16, triton.next_power_of_2(heads // kv_heads)), max(16, triton.next_power_of_2(width))
-    sizes = {"L": layers, "H": heads, "K": kv_heads, "D": width, "W": pages.table.shape[1], "PAGE": page}
-    _attend[(rows, kv_heads)](
-        q, out, pages.pool, pages.table, pages.prompt, pages.own, layer, width**-0.5, **sizes, GROUP=group, WIDE=wide
-    )
+    sizes = (layers, heads, kv_heads, width, pages.table.shape[1], page, group, wide)
+    _attend[(rows, kv_heads)](q, out, _lies(pages), layer, width**-0.5, SIZES=sizes)
     return out
+
+
+def _lies(pages: Pages) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return pages.pool, pages.table, pages.prompt, pages.own
 
 
 @triton.jit
@@ -180,8 +196,11 @@ def _masses(logits, best, mass, vocabulary, inverse, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _draw(logits, best, mass, uniform, tokens, logprobs, vocabulary, blocks, inverse,
-          BLOCK: tl.constexpr, BLOCKS: tl.constexpr):  # fmt: skip
+def _draw(logits, parts, uniform, written, vocabulary, blocks, inverse, SIZES: tl.constexpr):
+    BLOCK: tl.constexpr = SIZES[0]
+    BLOCKS: tl.constexpr = SIZES[1]
+    best, mass = parts
+    tokens, logprobs = written
     row = tl.program_id(0).to(tl.int64)
     index = tl.arange(0, BLOCKS)
     tops = tl.load(best + row * blocks + index, mask=index < blocks, other=-float("inf"))
@@ -220,10 +239,8 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, T
     best, mass = logits.new_empty(2, rows, blocks)
     tokens, logprobs = torch.empty(rows, dtype=torch.int64, device=logits.device), logits.new_empty(rows)
     _masses[(rows, blocks)](logits, best, mass, vocabulary, 1 / temperature, BLOCK=BLOCK)
-    _draw[(rows,)](
-        logits, best, mass, uniform, tokens, logprobs, vocabulary, blocks, 1 / temperature,
-        BLOCK=BLOCK, BLOCKS=max(2, triton.next_power_of_2(blocks)),
-    )  # fmt: skip
+    sizes = (BLOCK, max(2, triton.next_power_of_2(blocks)))
+    _draw[(rows,)](logits, (best, mass), uniform, (tokens, logprobs), vocabulary, blocks, 1 / temperature, SIZES=sizes)
     return tokens, logprobs
 
 

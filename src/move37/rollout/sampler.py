@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from move37.errors import TaskError
-from move37.models import native
+from move37.models import engines, native
 from move37.models.folder import Loaded
 from move37.models.head import logits
 from move37.rollout.draw import Sampling, choose, stream, uniforms
@@ -44,7 +44,7 @@ class Sampler:
     """Samples groups of responses from a model that a learner may be changing in place."""
 
     def __init__(self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype, kernels: str = "auto") -> None:
-        self.engine = native.engine(loaded.model, kernels)
+        self.engine = engines.engine(loaded.model, autocast, kernels)
         self.prompter = prompter
         self.context = loaded.context
         self.eos = loaded.eos
@@ -111,7 +111,7 @@ class Sampler:
 
     def _choose(self, hidden: Tensor, uniform: np.ndarray, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
         """As `choose` from the logits of these states; the kernels never write all of them down."""
-        if not isinstance(self.engine, native.NativeDecoder) or sampling.truncated:
+        if not isinstance(self.engine, engines.QUICK) or sampling.truncated:
             return choose(logits(hidden, self.engine.head), uniform, sampling)
         tokens, logprobs = self.engine.draw(hidden, uniform, sampling.temperature)
         return tokens, logprobs, logprobs if sampling.temperature > 0 else torch.zeros_like(logprobs)
