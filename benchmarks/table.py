@@ -19,13 +19,15 @@ from move37 import machine
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results"
-KEYS = ("measure", "model", "vocabulary", "load", "rows", "dtype", "samples", "threads", "budget")  # what tells two lines apart
+KEYS = ("measure", "model", "vocabulary", "load", "rows", "dtype", "samples", "threads", "budget", "who")  # tell lines apart
 Line = dict[str, Any]
 
 
 def cpu(line: Line) -> str:
-    """A CPU and what of it matters: the same name may stand for several generations."""
+    """A CPU and what of it matters: the same name may stand for several generations. A GPU where one was measured."""
     about = line["hardware"]
+    if line.get("device") == "cuda":
+        return "one " + about["gpus"][0].partition(",")[0]
     return f"{about['cores']} cores, {about['cpu']}, {', '.join(about['features']) or 'no wide vectors'}"
 
 
@@ -117,6 +119,19 @@ def _start(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
     return ["what", "seconds"], [[line["measure"], f"{line['seconds']:.2f}"] for line in lines]
 
 
+def _gpu(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
+    heads = ["model", "load", "", "tokens/s of a step", "sample / score / update, s", "MFU of sampling", "bandwidth of sampling"]
+    heads += ["MFU of the update", "peak GiB"]
+    rows = []
+    for line in sorted(lines, key=lambda one: (one["model"], one["load"])):
+        found = line["results"][line["who"]]
+        parts = " / ".join(f"{found[part]:.2f}" for part in ("generate", "score", "update"))
+        shares = [f"{found[share]:.0%}" for share in ("sample_mfu", "sample_bandwidth", "update_mfu")]
+        about = [line["model"], line["load"], {"move37": "Move37", "hf": "transformers", "trl": "TRL"}[line["who"]]]
+        rows.append([*about, f"{found['tokens_per_s']:,.0f}", parts, *shares, f"{found['peak_memory'] / 2**30:.0f}"])
+    return heads, rows
+
+
 TABLES = {
     "rl_step": _step,
     "sample": _sample,
@@ -124,6 +139,7 @@ TABLES = {
     "roofline": _roofline,
     "growth": _growth,
     "start": _start,
+    "gpu": _gpu,
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import common
+import gpu
 import growth
 import learn
 import meter
@@ -145,7 +146,7 @@ def test_a_page_is_filled_between_its_marks():
 
 def test_the_page_has_all_marks_and_the_results_make_tables():
     sections = {name: table.section(name) for name in table.TABLES}
-    assert set(sections) == {"rl_step", "sample", "learn", "roofline", "growth", "start"}
+    assert set(sections) == {"rl_step", "sample", "learn", "roofline", "growth", "start", "gpu"}
     table.fill(table.PAGE.read_text(encoding="utf-8"), sections)
 
 
@@ -208,6 +209,29 @@ def test_each_script_runs_and_writes_a_line(small, monkeypatch):
     assert results["growth"][0]["peak_memory"] > 0
     for line in (one for told in results.values() for one in told):
         assert {"hardware", "versions", "command", "date"} <= set(line)
+
+
+def test_the_gpu_script_runs_at_toy_size(small, monkeypatch, capsys):
+    """A line for Move37 and one for transformers per load; shares follow from the seconds told."""
+    monkeypatch.setattr(gpu, "_there", lambda package: package == "transformers")
+    sizes = ["--new", "5", "--prompts", "2", "--samples", "2", "--rounds", "1"]
+    gpu.main(["--toy", "--device", "cpu", "--dtype", "float32", *sizes])
+    told = lines(small / "results" / "gpu.jsonl")
+    assert [(one["who"], one["load"]) for one in told] == [(w, x) for w in ("move37", "hf") for x in ("forced", "ragged")]
+    assert [one["results"][one["who"]]["tokens"] for one in told] == [20, sum(gpu.lengths("ragged", 4, 5, 1))] * 2
+    assert table.markdown(*table.TABLES["gpu"](told)).count("toy") == 4
+    assert "not installed: pip install trl" in capsys.readouterr().out
+
+
+def test_shares_of_a_gpu_by_hand():
+    """Two responses of 3 and 1 tokens to one prompt of 32."""
+    found = gpu.shares("toy", [3, 1], 1, {"generate": 2.0, "update": 4.0}, {"flops": 1e6, "bytes_per_s": 1e6})
+    weights = sum(p.numel() for p in Decoder(gpu.SHAPES["toy"]).parameters())
+    assert found["sample_mfu"] == pytest.approx(2 * weights * 4 / 2 / 1e6)
+    assert found["update_mfu"] == pytest.approx(6 * weights * (4 + 32) / 4 / 1e6)
+    columns = (33 + 34 + 35) + 33  # what each decoded token looks at
+    bytes_of_a_column = 2 * 2 * 2 * 2 * 8  # layers, keys and values, heads, bfloat16, width
+    assert found["sample_bandwidth"] == pytest.approx((2 * weights * 3 + columns * bytes_of_a_column) / 2 / 1e6)
 
 
 def test_the_ceilings_are_measured(small):
