@@ -432,5 +432,6 @@ class Hardware(Section):
         "auto", description="auto: float32 on a CPU, bfloat16 on a GPU"
     )
     kernels: Literal["auto", "native", "torch"] = Field(
-        "auto", description="our kernels where they fit (compiled on a CPU, CUDA graphs on a GPU), demanded (native), or PyTorch alone"
+        "auto",
+        description="our kernels where they fit (compiled on a CPU, CUDA graphs on a GPU), demanded (native), or PyTorch alone",
     )
