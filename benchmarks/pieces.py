@@ -20,7 +20,7 @@ from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler, _Row
 from move37.sections import Optimizer
-from move37.types import Credit, Group, Problem, Score, Stop
+from move37.types import Group, Problem, Score, Stop
 from workload import update
 
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ class Step:
         grade(groups, self.rewards, {"bench": _Anything()})
         credits = self.algorithm.credit(groups, max(lengths))
         clock.append(time.perf_counter())
-        examples = [example(c) for c in credits]
+        examples = [Example.of(c) for c in credits]
         assert len(examples) == len(lengths)
         sums = self.learner.step(examples, self.algorithm.loss(max(lengths), 1.0))
         assert sums["tokens"] == sum(lengths)
@@ -103,17 +103,3 @@ class _Anything:
 
     def verify_all(self, pairs: Sequence[tuple[str, Problem]]) -> list[Score]:
         return [Score.cannot_tell("nothing to verify against")] * len(pairs)
-
-
-def example(credit: Credit) -> Example:
-    """As the RL stage makes it."""
-    rollout = credit.rollout
-    start = int(np.argmax(rollout.sampled))
-    sampled = rollout.sampled[start:]
-    return Example(
-        tokens=rollout.token_ids,
-        start=start,
-        weight=np.where(sampled, np.float32(credit.weight), np.float32(0)),
-        advantage=np.full(len(sampled), credit.advantage, np.float32),
-        old=rollout.logprobs[start:],
-    )

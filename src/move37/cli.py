@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from move37 import measure
 from move37.errors import Interrupted, Move37Error, UserError
-from move37.terminal import comparison, console, table
+from move37.terminal import comparison, console, options_of, table
 
 if TYPE_CHECKING:
     from move37.runs import Run
@@ -92,30 +89,6 @@ class Going:
         if going_on in asked or (not asked and there and (self.only or self.start)):
             return "resume"
         return "new" if self.new else "force" if self.force else None
-
-
-def options_of(group: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take `group`, a dataclass of typer options, as its last parameter."""
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        hints = [get_type_hints(one, include_extras=True) for one in (function, group)]
-        signatures = [inspect.signature(one).parameters.values() for one in (function, group)]
-        own, fields = (
-            [p.replace(annotation=hint[p.name], kind=p.KEYWORD_ONLY) for p in signature]
-            for signature, hint in zip(signatures, hints, strict=True)
-        )
-        last = own.pop().name
-
-        @functools.wraps(function)
-        def command(**given: Any) -> None:
-            function(**{p.name: given[p.name] for p in own}, **{last: group(**{f.name: given[f.name] for f in fields})})
-
-        command.__signature__ = inspect.Signature([*own, *fields])  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in (*own, *fields)}
-        del command.__wrapped__
-        return command
-
-    return decorate
 
 
 @app.command()

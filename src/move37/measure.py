@@ -10,13 +10,13 @@ import typer
 
 from move37.asked import DATA, EvalOptions, JudgeOptions, ProbeOptions
 from move37.errors import UserError
-from move37.terminal import comparison, console, table, with_options
+from move37.terminal import comparison, console, options_of, table
 
 if TYPE_CHECKING:
     from move37.endpoint import Endpoint
 
 
-@with_options(EvalOptions)
+@options_of(EvalOptions)
 def evaluate(ctx: typer.Context, given: EvalOptions) -> None:
     """Measure a model: pass@1, pass@k, majority, extraction, truncation, with 95% intervals."""
     import tempfile
@@ -75,7 +75,7 @@ def endpoint_of(url: str, model: str | None, key_env: str) -> Endpoint:
         raise UserError(f"--endpoint {url}: {problem.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
-@with_options(JudgeOptions)
+@options_of(JudgeOptions)
 def judge(ctx: typer.Context, given: JudgeOptions) -> None:
     """Measure a judge: does it agree with people, and with itself when the two responses are swapped?"""
     from pydantic import ValidationError
@@ -109,7 +109,7 @@ def judge(ctx: typer.Context, given: JudgeOptions) -> None:
         raise UserError(f"no verdict could be read for any of {len(pairs)} pairs: {found['trouble']}")
 
 
-@with_options(ProbeOptions)
+@options_of(ProbeOptions)
 def probe(ctx: typer.Context, given: ProbeOptions) -> None:
     """Try to cheat every reward of a recipe; exit code 1 where one pays more than it does for an honest wrong answer."""
     from move37 import recipe as recipes

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import inspect
-import typing
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,22 +55,25 @@ def comparison(out: Console, found: dict[str, Any], title: str = "") -> None:
         table(out, title, [{"": row["label"], **{side: row[side] for side in sides}} for row in rows])
 
 
-def with_options(kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command `(ctx, options)` whose options are the fields of a dataclass, each annotated for typer."""
+def options_of(group: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take `group`, a dataclass of typer options, as its last parameter: typer reads options off a signature."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        def command(ctx: typer.Context, **given: Any) -> None:
-            function(ctx, kind(**given))
+        hints = [get_type_hints(one, include_extras=True) for one in (function, group)]
+        signatures = [inspect.signature(one).parameters.values() for one in (function, group)]
+        own, fields = (
+            [p.replace(annotation=hint[p.name], kind=p.KEYWORD_ONLY) for p in signature]
+            for signature, hint in zip(signatures, hints, strict=True)
+        )
+        last = own.pop().name
 
-        hints = typing.get_type_hints(kind, include_extras=True)
-        context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-        taken = [
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
-            for field in dataclasses.fields(kind)
-        ]
-        command.__signature__ = inspect.Signature([context, *taken])  # type: ignore[attr-defined]
-        command.__annotations__ = {"ctx": typer.Context, **hints}
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            function(**{p.name: given[p.name] for p in own}, **{last: group(**{f.name: given[f.name] for f in fields})})
+
+        command.__signature__ = inspect.Signature([*own, *fields])  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in (*own, *fields)}
+        del command.__wrapped__
         return command
 
     return decorate

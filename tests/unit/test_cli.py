@@ -217,3 +217,9 @@ def test_a_run_stands_for_its_last_model(tmp_path):
         assert trial.model_of(run.path).name == "step-000020"
         run.log("rl").final.mkdir()
         assert trial.model_of(run.path).name == "final"
+
+
+@pytest.mark.parametrize("command", ["judge", "probe"])
+def test_an_argument_that_is_missing_is_told(command):
+    result = CliRunner().invoke(app, [command])
+    assert result.exit_code == 2 and "Missing argument" in result.stderr

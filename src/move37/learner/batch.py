@@ -11,6 +11,7 @@ from torch import Tensor
 
 from move37.learner.loss import Streams, Totals
 from move37.models.packed import Packed, pack
+from move37.types import Credit
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +27,20 @@ class Example:
     advantage: np.ndarray | None = None  # [M] float32
     old: np.ndarray | None = None  # [M] float32: log-probs the sampler recorded
     ref: np.ndarray | None = None  # [M] float32: log-probs of the reference policy
+
+    @classmethod
+    def of(cls, credit: Credit) -> Example:
+        """A rollout with its credit: the prompt is context, forced tokens weigh nothing."""
+        rollout = credit.rollout
+        start = int(np.argmax(rollout.sampled))
+        sampled = rollout.sampled[start:]
+        return cls(
+            tokens=rollout.token_ids,
+            start=start,
+            weight=np.where(sampled, np.float32(credit.weight), np.float32(0)),
+            advantage=np.full(len(sampled), credit.advantage, np.float32),
+            old=rollout.logprobs[start:],
+        )
 
     @property
     def targets(self) -> int:

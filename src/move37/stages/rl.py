@@ -111,7 +111,7 @@ class RLTraining(Training):
 
     def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
         """The step's updates, each on its own random part of the rollouts."""
-        examples = [self._example(c) for c in credits if c.weight != 0]
+        examples = [Example.of(c) for c in credits if c.weight != 0]
         if self.reference is not None:
             self._add_reference(examples)
         order = np.random.Generator(np.random.Philox(key=watch.mix(self.context.recipe.seed, "split", number)))
@@ -123,18 +123,6 @@ class RLTraining(Training):
                 self._check_mismatch(number, sums)
             told.append(sums)
         return watch.update_metrics(told)
-
-    def _example(self, credit: Credit) -> Example:
-        rollout = credit.rollout
-        start = int(np.argmax(rollout.sampled))
-        sampled = rollout.sampled[start:]
-        return Example(
-            tokens=rollout.token_ids,
-            start=start,
-            weight=np.where(sampled, np.float32(credit.weight), np.float32(0)),
-            advantage=np.full(len(sampled), credit.advantage, np.float32),
-            old=rollout.logprobs[start:],
-        )
 
     def _add_reference(self, examples: list[Example]) -> None:
         """Log-probs under the reference policy, through the learner's own code."""
