@@ -1,0 +1,55 @@
+"""The sections of a recipe, one file per kind of stage. Loading and everything about the whole file is in recipe.py.
+
+Strict keys, frozen, no torch. A field is a knob: tests/house/test_knobs.py pins them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Union
+
+from pydantic import Field
+
+from move37.sections.base import INIT, Artefact, Loop, Section, StageSection, stops
+from move37.sections.evaluate import Evaluate
+from move37.sections.hardware import Hardware
+from move37.sections.pretrain import Pretrain
+from move37.sections.rejection import RejectionSample
+from move37.sections.rl import RL
+from move37.sections.sft import SFT, SFTOptimizer
+from move37.sections.tasks import TASK_KINDS, AnyTask, FamilyTask, FileTask, GymTask
+from move37.sections.training import Optimizer, TrainingSection
+
+# One entry per kind of stage; nothing registers itself.
+STAGE_KINDS: dict[str, type[StageSection]] = {
+    "pretrain": Pretrain,
+    "sft": SFT,
+    "rl": RL,
+    "rejection_sample": RejectionSample,
+    "evaluate": Evaluate,
+}
+AnyStage = Annotated[Union[tuple(STAGE_KINDS.values())], Field(discriminator="stage")]
+
+__all__ = [
+    "INIT",
+    "RL",
+    "SFT",
+    "STAGE_KINDS",
+    "TASK_KINDS",
+    "AnyStage",
+    "AnyTask",
+    "Artefact",
+    "Evaluate",
+    "FamilyTask",
+    "FileTask",
+    "GymTask",
+    "Hardware",
+    "Loop",
+    "Optimizer",
+    "Pretrain",
+    "RejectionSample",
+    "SFTOptimizer",
+    "Section",
+    "StageSection",
+    "TrainingSection",
+    "stops",
+]  # fmt: skip

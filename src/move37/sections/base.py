@@ -1,0 +1,70 @@
+"""What every section of a recipe shares: strict keys, inputs and outputs of stages, how a response is ended."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all recipe sections: strict keys, frozen, no coercion surprises."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Artefact = Literal["checkpoint", "data", "evaluation"]
+
+
+class StageSection(Section):
+    """Base of all stages: what one starts from, what it makes, and what of the recipe decides that.
+
+    A subclass declares INPUTS (the keys that name an earlier stage, and what it must have made; for a checkpoint `model` is
+    the recipe's, for data a file will do), MAKES, READS (which of the recipe's `tasks` and `template` it depends on) and FREE
+    (keys that may change under a finished stage, because they change nothing of what it made).
+    """
+
+    INPUTS: ClassVar[dict[str, Artefact]] = {}
+    MAKES: ClassVar[Artefact | None] = None
+    READS: ClassVar[frozenset[str]] = frozenset({"tasks", "template"})
+    FREE: ClassVar[frozenset[str]] = frozenset()
+
+    def inputs(self) -> dict[str, str]:
+        """Key -> the stage, model or file it names."""
+        return {key: getattr(self, key) for key in self.INPUTS}
+
+    def functions(self) -> list[str]:
+        """The rewards it names, a user's own among them."""
+        return []
+
+    def sentence(self) -> str:
+        """The derived sizes, for people, as far as the section alone tells them."""
+        return ""
+
+
+class Loop(Section):
+    """An entry of `stop` that ends a response in a loop."""
+
+    repeat: Annotated[int, Field(ge=16)] = Field(128, description="tokens at the end that are one block, 4 times or more")
+
+
+StopEntry = Annotated[
+    Union[Annotated[Loop, Tag("loop")], Annotated[str, Tag("string")]],
+    Discriminator(lambda value: "loop" if isinstance(value, dict | Loop) else "string"),
+]
+STOP = Field(
+    default_factory=list,
+    description="what ends a response: strings, and `{repeat: 128}` for one whose last 128 tokens are a loop",
+)
+
+
+def stops(entries: list[str | Loop]) -> dict[str, Any]:
+    """The settings of a `Sampling` that `stop` means: several loops are the shortest."""
+    windows = [entry.repeat for entry in entries if isinstance(entry, Loop)]
+    return {"stop": tuple(e for e in entries if isinstance(e, str)), "repeat": min(windows, default=0)}
+
+
+INIT = Field("model", description="what to start from: `model` (the recipe's) or the name of an earlier training stage")

@@ -1,0 +1,33 @@
+"""`evaluate`."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from move37.sections.base import INIT, STOP, Artefact, Positive, Share, StageSection, StopEntry
+
+
+class Evaluate(StageSection):
+    """Held-out problems, sampled and greedy."""
+
+    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint"}
+    MAKES: ClassVar[Artefact | None] = "evaluation"
+
+    stage: Literal["evaluate"]
+    init: str = INIT
+    tasks: list[str] | None = Field(None, description="task names; all where not given")
+    problems: Positive | None = Field(30, description="held-out problems per task; null: all of a finite task")
+    samples: Positive = Field(16, description="responses per problem")
+    reading: Literal["tags", "box", "text"] = Field(
+        "tags", description="where the answer stands: in <answer> tags, in the last \\boxed{} after the thought, all after it"
+    )
+    instruction: str = Field("", description="a line added to every question")
+    max_new_tokens: Positive = Field(256, description="longest response, in tokens")
+    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the sampled responses")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")
+    top_k: Annotated[int, Field(ge=0)] = Field(0, description="0 is off")
+    min_p: Share = Field(0.0, description="0 is off")
+    stop: list[StopEntry] = STOP
+    greedy: bool = Field(True, description="one greedy response per problem as well")

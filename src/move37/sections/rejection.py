@@ -1,0 +1,80 @@
+"""`rejection_sample`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from move37 import rewards
+from move37.sections.base import INIT, STOP, Artefact, Positive, StageSection, StopEntry
+
+
+class RejectionSample(StageSection):
+    """Several samples a prompt, of which right and readable ones are kept as a data set."""
+
+    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "mix": "data"}
+    MAKES: ClassVar[Artefact | None] = "data"
+    FREE: ClassVar[frozenset[str]] = frozenset({"starve_limit"})
+
+    stage: Literal["rejection_sample"]
+    init: str = INIT
+    tasks: list[str] | None = Field(None, description="task names; all where not given")
+    prompts: Positive = Field(description="problems asked, of those training may see")
+    prompts_per_step: Positive = Field(32, description="problems between two saves")
+    samples_per_prompt: Positive = Field(8, description="responses per problem")
+    max_new_tokens: Positive = Field(256, description="longest response, in tokens")
+    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the samples")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")
+    stop: list[StopEntry] = STOP
+    filters: dict[str, Any] = Field(
+        default_factory=lambda: {"format": 1.0},
+        validate_default=True,
+        description="reward -> least score of a right response that is kept, or {least, and the reward's options}",
+    )
+    keep_per_prompt: Positive = Field(1, description="most responses kept per problem")
+    choose: Literal["random", "shortest"] = Field("random", description="which, where there are more")
+    mix: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default_factory=dict, description="other data, a file or an earlier stage's -> its share of the whole (paper: 0.25)"
+    )
+    starve_limit: Positive = Field(10, description="steps without one accepted response before the run stops")
+
+    @field_validator("filters")
+    @classmethod
+    def _visible(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {name: {"least": given.pop("weight"), **given} for name, given in rewards.settings(_weights(value)).items()}
+
+    @model_validator(mode="after")
+    def _shares(self) -> RejectionSample:
+        if sum(self.mix.values()) >= 1:
+            raise ValueError(f"mix: the shares sum to {sum(self.mix.values()):g}, which leaves nothing for what is accepted")
+        return self
+
+    def inputs(self) -> dict[str, str]:
+        return {"init": self.init, **{f"mix.{source}": source for source in self.mix}}
+
+    def functions(self) -> list[str]:
+        return list(self.filters)
+
+    def least(self) -> dict[str, Any]:
+        """The filters as a recipe's rewards: the weight is the least score."""
+        return _weights(self.filters)
+
+    def sentence(self) -> str:
+        """The derived sizes, for people."""
+        steps = -(-self.prompts // self.prompts_per_step)
+        return (
+            f"{steps} steps of {min(self.prompts, self.prompts_per_step)} prompts x {self.samples_per_prompt} samples of at most "
+            f"{self.max_new_tokens} tokens; right ones that pass {', '.join(self.filters) or 'no filter'} are kept, at most "
+            f"{self.keep_per_prompt} a prompt."
+        )
+
+
+def _weights(filters: dict[str, Any]) -> dict[str, Any]:
+    """`{least: 0.9, target: en}` and `0.9` as the rewards know them."""
+    return {
+        name: {"weight": given.get("least"), **{k: v for k, v in given.items() if k != "least"}}
+        if isinstance(given, dict)
+        else given
+        for name, given in filters.items()
+    }

@@ -1,0 +1,102 @@
+"""`rl`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from move37 import rewards
+from move37.algorithms import ALGORITHMS, Algorithm, build
+from move37.errors import nearest
+from move37.sections.base import INIT, STOP, Artefact, Positive, StopEntry
+from move37.sections.training import TrainingSection
+
+
+class RL(TrainingSection):
+    """Reinforcement learning from verifiable rewards."""
+
+    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint"}
+    FREE: ClassVar[frozenset[str]] = TrainingSection.FREE | {"starve_limit", "mismatch_limit"}
+
+    stage: Literal["rl"]
+    init: str = INIT
+    tasks: list[str] | None = Field(None, description="task names; all where not given")
+    steps: Positive = Field(description="rollout phases")
+    prompts_per_step: Positive = Field(16, description="problems drawn per step")
+    samples_per_prompt: Positive = Field(16, description="responses per problem: the group")
+    updates_per_step: Positive = Field(1, description="optimizer updates, each on its own part of the step's rollouts")
+    max_new_tokens: Positive = Field(256, description="longest response, in tokens")
+    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the policy, in sampling and in the loss")
+    stop: list[StopEntry] = STOP
+    rewards: dict[str, Any] = Field(
+        default_factory=lambda: {"accuracy": 1.0},
+        validate_default=True,
+        description="reward -> weight, or weight and options",
+    )
+    algorithm: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "grpo"}, validate_default=True, description="name and options"
+    )
+    reward_deadline_s: Annotated[float, Field(gt=0)] = Field(10.0, description="seconds a reward may take per rollout")
+    probe_every: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps between looks at fixed held-out problems; 0: never"
+    )
+    starve_limit: Positive = Field(10, description="steps without any signal before the run stops")
+    mismatch_limit: Annotated[float, Field(gt=0)] = Field(
+        0.01, description="largest sampler/learner KL, nats per token"
+    )
+
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("algorithm")
+    @classmethod
+    def _resolved(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """A preset resolves to visible settings: the whole set is written back."""
+        options = dict(value)
+        name = options.pop("name", None)
+        if name not in ALGORITHMS:
+            raise ValueError(f"algorithm {name!r} is not known; {nearest(str(name), ALGORITHMS)}")
+        return {"name": name, **build(name, options).settings()}
+
+    @field_validator("rewards")
+    @classmethod
+    def _visible(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """As for algorithms: what a reward's options are stands in the resolved recipe."""
+        return rewards.settings(value, info.data.get("max_new_tokens"))
+
+    @model_validator(mode="after")
+    def _sizes(self) -> RL:
+        total = self.prompts_per_step * self.samples_per_prompt
+        if self.updates_per_step > total:
+            raise ValueError(
+                f"updates_per_step={self.updates_per_step} is more than the {total} rollouts of a step; lower it"
+            )
+        if self.samples_per_prompt == 1 and self.build_algorithm().needs_group:
+            raise ValueError(
+                f"algorithm {self.algorithm['name']} compares samples of a group: set samples_per_prompt to 2 or more"
+            )
+        return self
+
+    def functions(self) -> list[str]:
+        return list(self.rewards)
+
+    def build_algorithm(self) -> Algorithm:
+        options = dict(self.algorithm)
+        return build(options.pop("name"), options)
+
+    def sentence(self) -> str:
+        """The derived sizes, for people."""
+        total = self.prompts_per_step * self.samples_per_prompt
+        updates = (
+            "one update"
+            if self.updates_per_step == 1
+            else f"{self.updates_per_step} updates of about {total // self.updates_per_step}"
+        )
+        return (
+            f"{self.steps} steps; each samples {self.prompts_per_step} prompts x {self.samples_per_prompt} = {total} responses "
+            f"of at most {self.max_new_tokens} tokens and makes {updates}, in micro-batches of at most "
+            f"{self.tokens_per_microbatch} tokens."
+        )
