@@ -187,9 +187,8 @@ def test_the_algorithm_of_contributing(tmp_path):
 
 
 def test_the_stage_of_contributing(tmp_path, monkeypatch):
-    schema: dict = {}
-    exec(CONTRIBUTING["src/move37/sections/likelihood.py"], schema)
-    monkeypatch.setattr(sections, "Likelihood", schema["Likelihood"], raising=False)
+    schema = _module(tmp_path, "likelihood_section", CONTRIBUTING["src/move37/sections/likelihood.py"])
+    monkeypatch.setattr(sections, "Likelihood", schema.Likelihood, raising=False)
     module = _module(tmp_path, "likelihood_example", CONTRIBUTING["src/move37/stages/likelihood.py"])
     import tiny
     from move37.models import folder

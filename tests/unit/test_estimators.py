@@ -205,6 +205,17 @@ def test_styles_have_share_and_accuracy():
     assert found["checked"] == {"share": 0.25, "accuracy": 1.0}
 
 
+def test_languages_of_thoughts_by_hand():
+    """Of four thoughts of a Chinese question one has no words; the others: all Chinese, 1 of 2 words, none."""
+    problem = Problem(id="p", task="t", question="现在有多少个苹果?", answer="7", meta={"language": "zh"})
+    thoughts = ("3+4=7", "对", "对 then", "so then")
+    rollouts = [fabricate.rollout(problem, i, thinking=text) for i, text in enumerate(thoughts)]
+    found = summarise([Group(problem=problem, rollouts=rollouts)], [])["overall"]
+    assert found["language"]["value"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert found["language/other"]["value"] == found["language/mixed"]["value"] == pytest.approx(1 / 3)
+    assert found["readable"]["value"] == 3 / 4  # the mixed one is not
+
+
 def test_pairing_compares_the_same_problems_alone():
     before = [_group("a", "x", [W, W]), _group("b", "x", [R, W]), _group("gone", "x", [R, R])]
     after = [_group("a", "x", [R, W]), _group("b", "x", [R, R]), _group("other", "x", [R, R])]

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 
 from move37.rewards import style
+from move37.rewards.consistent import Language
+from move37.rewards.readability import Readable
 from move37.types import Group, Rollout, Verdict
 
 KS = (1, 2, 4, 8, 16, 32, 64)
@@ -118,6 +120,7 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray, draws: int = DRA
     return out
 
 
+LANGUAGE, READABLE = Language(), Readable()  # as rewards and filters count, whatever a recipe sets
 COUNTED = frozenset({"length", "length/right", "reflective"})  # every other metric is a share
 
 
@@ -262,7 +265,24 @@ def _problem(group: Group) -> dict[str, Ratio]:
     for kind in STYLES:
         out[f"style/{kind}"] = Ratio(sum(s.kind == kind for s in styles), n)
     out["reflective"] = Ratio(sum(s.reflective for s in styles), n)
-    return out
+    return out | _languages(group)
+
+
+def _languages(group: Group) -> dict[str, Ratio]:
+    """In which language the thoughts are, over those that have words; and how many are readable, over all thoughts.
+
+    `language` is the mean share of words in the question's language; `language/other` are thoughts without one such word,
+    `language/mixed` those with words of both kinds.
+    """
+    thoughts = [r.view("thinking") for r in group.rollouts if r.thinking]
+    shares = [LANGUAGE.score(r, group.problem) for r in thoughts]
+    worded = [s.value for s in shares if s.parts["words"]]
+    return {
+        "language": Ratio(sum(worded), len(worded)),
+        "language/other": Ratio(sum(v == 0 for v in worded), len(worded)),
+        "language/mixed": Ratio(sum(0 < v < 1 for v in worded), len(worded)),
+        "readable": Ratio(sum(READABLE.score(r, group.problem).value for r in thoughts), len(thoughts)),
+    }
 
 
 def _interval(value: float, low: float, high: float) -> Interval:
