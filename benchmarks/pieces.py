@@ -101,5 +101,7 @@ class Step:
 class _Anything:
     """A task has to be there, though random text has no answer to verify."""
 
+    open_ended = whole = False
+
     def verify_all(self, pairs: Sequence[tuple[str, Problem]]) -> list[Score]:
         return [Score.cannot_tell("nothing to verify against")] * len(pairs)

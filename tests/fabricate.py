@@ -56,6 +56,7 @@ def rollout(problem: Problem, sample: int = 0, kind: str = "steps", right: bool 
         prefill="<think>",
         thinking=text.partition("</think>")[0],
         answer=answer,
+        final=answer,
         scores={
             "accuracy": Score(value=float(right), why="" if right else "another number"),
             "format": Score(value=1.0),

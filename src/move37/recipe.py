@@ -65,8 +65,16 @@ class Recipe(Section):
             for task in dict(stage).get("tasks") or []:
                 if task not in self.tasks:
                     raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")
+            if "tasks" in stage.READS:
+                self._check_tasks(name, stage)
             earlier[name] = stage
         return self
+
+    def _check_tasks(self, name: str, stage: StageSection) -> None:
+        try:
+            stage.check_tasks(dict(stage).get("tasks") or list(self.tasks))
+        except ValueError as problem:
+            raise ValueError(f"stages.{name}.{problem}") from None
 
     def _check_input(self, key: str, value: str, wanted: Artefact, earlier: dict[str, StageSection]) -> None:
         """An input is an earlier stage that makes what is wanted, or the recipe's model, or (for data) a file."""

@@ -1,7 +1,7 @@
 """Rollouts as Parquet: one shard per step, one row per response, everything that a learner or a reader may ask for.
 
 Columns: step, group, problem, task, question, gold, meta (JSON), sample, token_ids, sampled, logprobs,
-sampling_logprobs, text, prefill, thinking, answer, vote, stop, version, reward, verdict, error, style, steps, reflective,
+sampling_logprobs, text, prefill, thinking, answer, final, vote, stop, version, reward, verdict, error, style, steps, reflective,
 and for every reward `reward/<name>`, `why/<name>` and `part/<name>/<part>`. A reward that is NaN is stored as null.
 """
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ARRAYS = {"token_ids": np.int32, "sampled": np.bool_, "logprobs": np.float32, "sampling_logprobs": np.float32}
-TEXTS = ("text", "prefill", "thinking", "answer", "vote", "error")
+COLUMNS = ("group", "problem", "task", "question", "gold", "meta", "sample", "stop", "version", "reward", "verdict")
+TEXTS = ("text", "prefill", "thinking", "answer", "final", "vote", "error")
 
 
 def name(step: int) -> str:
@@ -55,11 +56,12 @@ def read(path: Path) -> list[Group]:
     """The groups of a shard, equal to those written.
 
     Raises:
-        RunError: the shard is torn or missing; names it.
+        RunError: the shard is torn, missing, or another version's; names it.
     """
     import pyarrow.parquet as pq
 
     try:
+        _has(path, (*COLUMNS, *ARRAYS, *TEXTS))
         table = pq.read_table(path)
     except (OSError, ValueError) as problem:  # ArrowInvalid is a ValueError
         raise RunError(f"{path}: can not be read as a shard of rollouts: {problem}") from None
@@ -74,18 +76,30 @@ def read(path: Path) -> list[Group]:
 
 
 def rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Some columns of a shard as plain dictionaries; columns that it lacks are left out.
+    """Some columns of a shard as plain dictionaries.
 
     Raises:
-        RunError: the shard is torn or missing; names it.
+        RunError: the shard is torn, missing, or another version's; names it.
     """
     import pyarrow.parquet as pq
 
     try:
-        found = set(pq.read_schema(path).names)
-        return pq.read_table(path, columns=[c for c in columns if c in found]).to_pylist()
+        _has(path, columns)
+        return pq.read_table(path, columns=list(columns)).to_pylist()
     except (OSError, ValueError) as problem:
         raise RunError(f"{path}: can not be read as a shard of rollouts: {problem}") from None
+
+
+def _has(path: Path, columns: Sequence[str]) -> None:
+    import pyarrow.parquet as pq
+
+    missing = sorted(set(columns) - set(pq.read_schema(path).names))
+    if missing:
+        stage = path.parents[1].name
+        raise RunError(
+            f"{path}: it has no column {missing[0]!r}: another version of Move37 wrote it. Make that stage again "
+            f"(move37 run RECIPE --only {stage} --remake), or read the run with the version in its lineage.json"
+        )
 
 
 def _table(step: int, groups: list[Group]) -> pa.Table:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 Scope = Literal["thinking", "answer", "response"]
+Reading = Literal["tags", "box", "text"]  # where the answer of a response stands: rewards/reading.py
 
 
 class Stop(StrEnum):
@@ -93,8 +94,9 @@ class Rollout:
     version: int  # optimizer updates the sampling weights had seen
     prefill: str = ""  # what the template put after the generation prompt, such as "<think>"
     thinking: str | None = None  # filled by rewards.combine.grade; None where the form is not found
-    answer: str | None = None
-    vote: str | None = None  # answers with one vote count together in cons@k; None: as `answer` is written
+    answer: str | None = None  # the summary: all that the reader is given after the thought
+    final: str | None = None  # what of it is verified and voted on, such as the content of its box
+    vote: str | None = None  # answers with one vote count together in cons@k; None: as `final` is written
     scores: dict[str, Score] = field(default_factory=dict)  # by reward name
     reward: float = math.nan  # weighted sum; NaN while ungraded or when a part can not tell
     verdict: Verdict = Verdict.CANNOT_TELL  # of the accuracy reward, before any shaping
@@ -118,7 +120,7 @@ class Rollout:
         if scope == "response":
             return replace(self)
         part = self.thinking if scope == "thinking" else self.answer
-        kept = {"thinking": None, "answer": None, scope: part}
+        kept = {"thinking": None, "answer": None, "final": self.final if scope == "answer" else None, scope: part}
         return replace(self, text=part or "", **kept)
 
 

@@ -27,14 +27,14 @@ KNOBS = {
     "rl": TRAINING
     | {
         *("init", "tasks", "steps", "prompts_per_step", "samples_per_prompt", "updates_per_step", "max_new_tokens"),
-        *("temperature", "stop", "rewards", "algorithm", "reward_deadline_s", "probe_every", "starve_limit"),
+        *("temperature", "stop", "rewards", "algorithm", "reading", "probe_every", "starve_limit"),
         "mismatch_limit",
     },
     "sft": TRAINING
     | {"init", "data", "columns", "epochs", "steps", "examples_per_step", "held_out", "max_tokens"},
     "rejection_sample": {
         *("init", "tasks", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens", "temperature", "top_p"),
-        *("stop", "filters", "keep_per_prompt", "choose", "mix", "starve_limit"),
+        *("stop", "reading", "filters", "keep_per_prompt", "choose", "mix", "starve_limit"),
     },
     "evaluate": {
         *("init", "tasks", "problems", "samples", "max_new_tokens", "temperature", "top_p", "top_k", "min_p"),

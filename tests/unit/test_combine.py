@@ -9,9 +9,12 @@ import pytest
 
 from move37.errors import RewardError, UserError
 from move37.rewards import Each, Reward, UserReward, Weighted, resolve, scope, settings, weighted
-from move37.rewards.combine import ALWAYS, grade
+from move37.rewards.accuracy import Accuracy
+from move37.rewards.combine import grade
+from move37.rewards.reading import Format
 from move37.rewards.user import HANGS_LIMIT
 from move37.rewards.worker import Worker
+from move37.stages.watch import rl_metrics
 from move37.tasks.base import Split, Task
 from move37.types import Group, Problem, Rollout, Score, Stop, Verdict
 
@@ -75,7 +78,7 @@ class Equal(Task):
 
 
 TASKS = {"t": Equal("t")}
-ACCURACY, FORMAT = ALWAYS["accuracy"], ALWAYS["format"]
+ACCURACY, FORMAT = Accuracy(), Format()
 
 
 def group(*answers: str, raw: bool = False) -> Group:
@@ -101,8 +104,9 @@ def user(tmp_path: Path):
 
     def made(deadline_s: float = 10.0, **weights: float) -> list[Weighted]:
         """Lines of a recipe: names of this file's functions, and accuracy."""
-        given = {name if name == "accuracy" else f"mine.py:{name}": weight for name, weight in weights.items()}
-        return weighted(given, tmp_path / "recipe.yaml", deadline_s)
+        mine = {f"mine.py:{n}": {"weight": w, "deadline_s": deadline_s} for n, w in weights.items() if n != "accuracy"}
+        given = {"accuracy": weights["accuracy"], **mine} if "accuracy" in weights else mine
+        return weighted(given, tmp_path / "recipe.yaml")
 
     return made
 
@@ -167,6 +171,77 @@ def test_a_task_sees_all_its_answers_at_once():
     assert [r.reward for g in groups for r in g.rollouts] == [1.0, 0.0, 0.0, 1.0]
     report = grade(groups, lines(accuracy=(ACCURACY, 1.0)), {"t": Broken("t")})
     assert report.reasons == {"accuracy_raised": 3} and "no pool" in groups[0].rollouts[0].error
+
+
+class Open(Equal):
+    """Says what it was given."""
+
+    open_ended = True
+
+    def verify(self, answer: str, problem: Problem) -> Score:
+        return Score(value=1.0, why=answer)
+
+
+class Whole(Open):
+    open_ended, whole = False, True
+
+
+def test_what_a_task_is_given():
+    """A box inside the tags; for open-ended tasks all of the summary; for tasks of the whole response the thought too."""
+    given = [group("It is \\boxed{5}.") for _ in range(3)]
+    given[2].rollouts += group("no tags", raw=True).rollouts
+    for one, task in zip(given, (Equal("t"), Open("t"), Whole("t")), strict=True):
+        grade([one], lines(accuracy=(ACCURACY, 1.0)), {"t": task})
+    [boxed], [open_ended], [whole, none] = (one.rollouts for one in given)
+    assert boxed.verdict is Verdict.RIGHT and (boxed.answer, boxed.final) == ("It is \\boxed{5}.", "5")
+    assert open_ended.scores["accuracy"].why == open_ended.final == "It is \\boxed{5}."
+    assert whole.scores["accuracy"].why == "so\nIt is \\boxed{5}." and whole.final == "It is \\boxed{5}."
+    assert none.final is None and none.verdict is Verdict.WRONG
+
+
+def test_the_reading_of_a_stage():
+    one = group("<think>so</think> \\boxed{5}", "5", raw=True)
+    grade([one], lines(accuracy=(ACCURACY, 1.0)), TASKS, "box")
+    assert [r.reward for r in one.rollouts] == [1.0, 0.0] and one.rollouts[1].answer == "5"
+    assert [r.scores["format"].value for r in one.rollouts] == [1.0, 0.0]  # the form is that of the reading
+    grade([one], lines(accuracy=(ACCURACY, 1.0)), TASKS, "text")
+    assert one.rollouts[1].reward == 1.0
+
+
+class Length(Each):
+    def score(self, rollout: Rollout, problem: Problem) -> Score:
+        return Score(value=float(len(rollout.answer or "")), parts={"letters": 1.0})
+
+
+def test_a_reward_scores_only_its_tasks():
+    """t: accuracy 1 and format .5. u: format .5, and 2 x the 4 letters of its answer; its verdict is recorded, not paid."""
+    maths, talk = group("5", "6"), group("5", "four")
+    talk.problem = Problem(id="u1", task="u", question="q", answer="5")
+    for r in talk.rollouts:
+        r.task = "u"
+    named = [
+        Weighted("accuracy", 1.0, ACCURACY, ("t",)),
+        Weighted("format", 0.5, FORMAT),
+        Weighted("length", 2.0, Length(), ("u",)),
+    ]
+    grade([maths, talk], named, {"t": Equal("t"), "u": Equal("u")})
+    assert [r.reward for r in maths.rollouts] == [1.5, 0.5]
+    assert [r.reward for r in talk.rollouts] == [0.5 + 2 * 1, 0.5 + 2 * 4]
+    assert [r.verdict for r in talk.rollouts] == [Verdict.RIGHT, Verdict.WRONG]
+    assert [set(r.scores) for r in (maths.rollouts[0], talk.rollouts[0])] == [
+        {"accuracy", "format"},
+        {"accuracy", "format", "length"},
+    ]
+    metrics = rl_metrics([maths, talk], [], [], named)
+    assert metrics["reward/accuracy"] == 0.5  # 1 and 0 of t; the right one of u is not paid by it
+    assert metrics["reward/format"] == 1.0 and metrics["reward/length"] == 2.5
+    assert metrics["reward"] == (1.5 + 0.5 + 2.5 + 8.5) / 4
+
+
+def test_what_another_tasks_reward_can_not_tell_is_no_harm():
+    one = group("5")
+    grade([one], [Weighted("accuracy", 1.0, ACCURACY), Weighted("broken", 1.0, Broken(), ("u",))], TASKS)
+    assert one.rollouts[0].reward == 1.0 and one.rollouts[0].error is None
 
 
 def test_grading_again_forgets_the_first_time():
@@ -284,11 +359,14 @@ def test_a_worker_that_does_not_load(tmp_path):
     [
         ({"acuracy": 1}, "did you mean 'accuracy'"),
         ({"accuracy": {"weight": 1, "wieght": 2}}, "reward accuracy has no option 'wieght'"),
-        ({"mine.py:length": {"weight": 1, "n": 2}}, "takes a weight alone"),
+        ({"mine.py:length": {"weight": 1, "n": 2}}, "takes weight, tasks and deadline_s"),
         ({"accuracy": {}}, "reward accuracy: give a weight"),
         ({"accuracy": "1"}, "given: '1'"),
         ({"accuracy": True}, "given: True"),
         ({"accuracy": math.inf}, "given: inf"),
+        ({"accuracy": {"weight": 1, "tasks": "chain"}}, "tasks='chain' is no list"),
+        ({"accuracy": {"weight": 1, "tasks": []}}, "tasks=[] is no list"),
+        ({"mine.py:length": {"weight": 1, "deadline_s": 0}}, "deadline_s=0"),
     ],
 )
 def test_a_line_that_can_not_be(given, said):
@@ -298,7 +376,10 @@ def test_a_line_that_can_not_be(given, said):
 
 
 def test_a_line_is_a_weight_or_a_mapping():
-    told = {"accuracy": {"weight": 1.0, "credit": "full"}, "x.py:f": {"weight": 0.5}}
+    told = {
+        "accuracy": {"weight": 1.0, "tasks": None, "credit": "full"},
+        "x.py:f": {"weight": 0.5, "tasks": None, "deadline_s": 10.0},
+    }
     assert settings({"accuracy": 1, "x.py:f": {"weight": 0.5}}) == settings(told) == told
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from move37.rewards import form
 from move37.rewards.form import split
+from move37.rewards.reading import Format
 from move37.types import Problem, Rollout, Stop
 
 PROBLEM = Problem(id="p", task="t", question="?", answer="5")
@@ -88,8 +89,8 @@ def test_thinking_is_kept_without_an_answer():
 
 def test_the_reward():
     good = rollout("a</think><answer>5</answer>", "<think>")
-    assert form.Format().score(good, PROBLEM).value == 1
-    bad = form.Format().score(rollout("5"), PROBLEM)
+    assert Format().score(good, PROBLEM).value == 1
+    bad = Format().score(rollout("5"), PROBLEM)
     assert bad.value == 0 and "missing" in bad.why
 
 

@@ -29,6 +29,10 @@ WRONG = [
     ("rl.algorithm=grp", "stages.rl.algorithm: algorithm 'grp' is not known; did you mean 'grpo'?"),
     ("rl.rewards.acuracy=1", "stages.rl.rewards: reward 'acuracy' is not known; did you mean 'accuracy'?"),
     ("rl.rewards.accuracy=much", "stages.rl.rewards: reward accuracy: give a weight, or {weight: ..., and options}"),
+    ("rl.rewards.accuracy={weight: 1, tasks: [chian]}", "stages.rl.rewards: accuracy.tasks names 'chian', which is no task"),
+    ("rl.rewards.accuracy={weight: 1, tasks: [chain]}", "stages.rl.rewards: task legs is drawn but no reward pays it"),
+    ("rl.rewards={format: 0}", "stages.rl.rewards: task chain is drawn but no reward pays it"),
+    ("rl.reading=tag", "stages.rl.reading: Input should be 'tags', 'box' or 'text' (given: 'tag')"),
     ("rl.stop=[{repat: 64}]", "stages.rl.stop.0.loop.repat is not a key; did you mean 'repeat'?"),
     ("rl.stop=[{repeat: 3}]", "stages.rl.stop.0.loop.repeat: Input should be greater than or equal to 16 (given: 3)"),
     ("rl.stop=[3]", "stages.rl.stop.0.string: Input should be a valid string (given: 3)"),
@@ -73,8 +77,18 @@ def test_every_mistake_is_told_at_once(recipe):
 
 def test_rewards_resolve_to_weights_and_options(recipe):
     rewards = load(recipe, ["rl.rewards.format=0.2", "rl.rewards.accuracy.weight=2"]).stages["rl"].rewards
-    assert rewards == {"format": {"weight": 0.2}, "accuracy": {"weight": 2.0, "credit": "full"}}
-    assert load(recipe).stages["rl"].rewards == {"accuracy": {"weight": 1.0, "credit": "full"}}
+    assert rewards == {
+        "format": {"weight": 0.2, "tasks": None, "reading": "tags"},
+        "accuracy": {"weight": 2.0, "tasks": None, "credit": "full"},
+    }
+    assert load(recipe).stages["rl"].rewards == {"accuracy": {"weight": 1.0, "tasks": None, "credit": "full"}}
+
+
+def test_rewards_take_what_the_stage_says(recipe):
+    given = ["rl.reading=box", "rl.rewards.format=0.2", "rl.rewards.accuracy={weight: 1, tasks: [legs, chain]}"]
+    rewards = load(recipe, [*given, "rl.rewards.cosine=0", "rl.max_new_tokens=99"]).stages["rl"].rewards
+    assert rewards["format"]["reading"] == "box" and rewards["cosine"]["max_tokens"] == 99
+    assert rewards["accuracy"]["tasks"] == ["legs", "chain"]
 
 
 def test_what_ends_a_response(recipe):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -290,6 +291,7 @@ def _equal(a: Group, b: Group) -> None:
             "prefill",
             "thinking",
             "answer",
+            "final",
             "verdict",
             "error",
         )
@@ -349,6 +351,16 @@ def test_a_torn_shard_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match="step-000001"):
         shards.read(path)
+
+
+def test_a_shard_of_another_version_is_named_with_the_way_out(tmp_path):
+    """A column that is there now was not then."""
+    path = shards.write(tmp_path / "stages/after/rollouts/sampled.parquet", 1, [fabricate.group(3, 0.5)])
+    pq.write_table(pq.read_table(path).drop_columns(["vote"]), path)
+    for read in (shards.read, lambda path: shards.rows(path, ["problem", "vote"])):
+        with pytest.raises(RunError, match=r"no column 'vote'.*--only after --remake"):
+            read(path)
+    assert len(shards.rows(path, ["problem"])) == 4
 
 
 def test_truncating_makes_a_repetition_equal(made):

@@ -70,7 +70,7 @@ def cons_at_k(rollouts: Sequence[Rollout], k: int) -> float:
     Answers vote together where their `vote` is the same (`stages/voting.py`), else where their texts are.
     """
     voters = [r for r in rollouts[:k] if r.verdict is not Verdict.CANNOT_TELL]
-    return majority([r.vote or normalise(r.answer) for r in voters], [r.verdict is Verdict.RIGHT for r in voters])
+    return majority([r.vote or normalise(r.final) for r in voters], [r.verdict is Verdict.RIGHT for r in voters])
 
 
 def normalise(answer: str | None) -> str | None:
@@ -259,7 +259,7 @@ def _problem(group: Group) -> dict[str, Ratio]:
             out[f"cons@{k}"] = Ratio(cons_at_k(rollouts, k), 1)
     out["length"] = Ratio(sum(r.length for r in rollouts), n)
     out["length/right"] = Ratio(sum(r.length for r in right), len(right))
-    out["extraction"] = Ratio(sum(r.answer is not None for r in rollouts), n)
+    out["extraction"] = Ratio(sum(r.final is not None for r in rollouts), n)
     out["truncated"] = Ratio(sum(r.truncated for r in rollouts), n)
     out["lenient"] = Ratio(sum(lenient(r, group.problem.answer) for r in decided), len(decided))
     for kind in STYLES:

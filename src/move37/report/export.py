@@ -93,7 +93,7 @@ def _inspect_sample(group: Group, rollout: Rollout, model: str) -> dict[str, Any
     problem = group.problem
     said = {"role": "assistant", "content": rollout.prefill + rollout.text}
     stop = "max_tokens" if rollout.truncated else "stop"
-    score = {"value": "C" if rollout.verdict is Verdict.RIGHT else "I", "answer": rollout.answer, "explanation": _why(rollout)}
+    score = {"value": "C" if rollout.verdict is Verdict.RIGHT else "I", "answer": rollout.final, "explanation": _why(rollout)}
     return {
         "id": problem.id,
         "epoch": rollout.sample + 1,
@@ -129,7 +129,7 @@ def _lm_eval_line(number: int, group: Group, settings: Mapping[str, Any]) -> dic
         "target": problem.answer,
         "arguments": {"gen_args_0": {"arg_0": problem.question, "arg_1": dict(settings)}},
         "resps": [[r.prefill + r.text for r in group.rollouts]],
-        "filtered_resps": [[r.answer or "" for r in group.rollouts]],
+        "filtered_resps": [[r.final or "" for r in group.rollouts]],
         "filter": "none",
         "metrics": ["exact_match"],
         "doc_hash": _hash(problem.question + problem.answer),

@@ -17,7 +17,7 @@ from move37.errors import UserError, nearest
 from move37.runs import Run
 from move37.types import Verdict
 
-COLUMNS = ("step", "problem", "task", "question", "gold", "sample", "prefill", "text", "answer", "stop", "reward")
+COLUMNS = ("step", "problem", "task", "question", "gold", "sample", "prefill", "text", "final", "stop", "reward")
 COLUMNS += ("verdict", "error", "style", "sampled")
 COLOURS = {"right": "green", "wrong": "red", "cannot_tell": "yellow"}
 
@@ -71,7 +71,7 @@ def show(console: Console, stage: str, row: dict[str, Any], plain: bool) -> None
         (row["prefill"], "dim"),
         row["text"].rstrip(),
         "\n\n",
-        (f"answer {row['answer']!r}  gold {row['gold']!r}", "dim"),
+        (f"answer {row['final']!r}  gold {row['gold']!r}", "dim"),
     )
     if row["error"]:
         body.append(f"\nnot graded: {row['error']}", style="yellow")

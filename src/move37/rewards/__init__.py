@@ -10,9 +10,8 @@ Example:
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,27 @@ from move37.options import build
 from move37.rewards.accuracy import Accuracy
 from move37.rewards.base import Each, Item, Reward
 from move37.rewards.consistent import Language
-from move37.rewards.form import Format
 from move37.rewards.judge import JudgePair, JudgeReference, JudgeRubric
 from move37.rewards.length import Cosine
 from move37.rewards.readability import Readable
+from move37.rewards.reading import Format
 from move37.rewards.repetition import Repetition
-from move37.rewards.user import UserReward, load, scope, scope_of
+from move37.rewards.user import DEADLINE_S, UserReward, load, scope, scope_of
 
-__all__ = ["REWARDS", "Each", "Item", "Reward", "UserReward", "Weighted", "resolve", "scope", "settings", "weighted"]
+__all__ = [
+    "REWARDS",
+    "Each",
+    "Item",
+    "Reward",
+    "UserReward",
+    "Weighted",
+    "check_paid",
+    "check_tasks",
+    "resolve",
+    "scope",
+    "settings",
+    "weighted",
+]
 
 # One entry per built-in reward; nothing registers itself.
 REWARDS: dict[str, type[Reward]] = {
@@ -52,12 +64,17 @@ class Weighted:
     name: str
     weight: float
     reward: Reward
+    tasks: tuple[str, ...] | None = None  # whose rollouts it scores; None: all
+
+    def covers(self, task: str) -> bool:
+        return self.tasks is None or task in self.tasks
 
 
-def settings(given: Mapping[str, Any], max_tokens: int | None = None) -> dict[str, dict[str, Any]]:
-    """A recipe's `rewards` with every option visible: name -> {weight, options}. A bare number is a weight.
+def settings(given: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """A recipe's `rewards` with every option visible: name -> {weight, tasks, options}. A bare number is a weight.
 
-    Loads nothing of a user's: that is for `weighted`. An option `max_tokens` that is not given is the stage's.
+    Loads nothing of a user's: that is for `weighted`. Options `max_tokens` and `reading` that are not given are the
+    stage's, of which `stage` has the values.
 
     Raises:
         RecipeError: an unknown reward or option (with the nearest valid one), or an impossible weight or value.
@@ -65,12 +82,15 @@ def settings(given: Mapping[str, Any], max_tokens: int | None = None) -> dict[st
     found = {}
     for name, value in given.items():
         options = dict(value) if isinstance(value, Mapping) else {"weight": value}
-        weight = options.pop("weight", None)
+        weight, tasks = options.pop("weight", None), options.pop("tasks", None)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
             raise RecipeError(f"reward {name}: give a weight, or {{weight: ..., and options}}; given: {value!r}")
-        found[name] = {"weight": float(weight), **_options(name, options)}
-        if "max_tokens" in found[name]:
-            found[name]["max_tokens"] = found[name]["max_tokens"] or max_tokens
+        if tasks is not None and not (isinstance(tasks, list) and tasks and all(isinstance(task, str) for task in tasks)):
+            raise RecipeError(f"reward {name}: tasks={tasks!r} is no list of task names; leave it out for all tasks")
+        found[name] = {"weight": float(weight), "tasks": tasks, **_options(name, options)}
+        for key in ("max_tokens", "reading"):
+            if key in found[name] and found[name][key] is None:
+                found[name][key] = (stage or {}).get(key)
     return found
 
 
@@ -78,9 +98,36 @@ def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     if ":" not in name:
         _known(name)
         return build("reward", REWARDS, name, options).settings()
+    deadline = options.pop("deadline_s", DEADLINE_S)
     if options:
-        raise RecipeError(f"reward {name} is your own and has no option {next(iter(options))!r}; it takes a weight alone")
-    return {}
+        valid = "weight, tasks and deadline_s"
+        raise RecipeError(f"reward {name} is your own and has no option {next(iter(options))!r}; it takes {valid}")
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 0 < deadline < math.inf:
+        raise RecipeError(f"reward {name}: deadline_s={deadline!r} is no number of seconds above 0")
+    return {"deadline_s": float(deadline)}
+
+
+def check_tasks(given: Mapping[str, Mapping[str, Any]], drawn: Sequence[str]) -> None:
+    """Whether the rewards of `settings` name only tasks that their stage draws.
+
+    Raises:
+        ValueError: a task that it does not draw; names the nearest.
+    """
+    for name, options in given.items():
+        for task in options["tasks"] or []:
+            if task not in drawn:
+                raise ValueError(f"{name}.tasks names {task!r}, which is no task of this stage; {nearest(task, drawn)}")
+
+
+def check_paid(given: Mapping[str, Mapping[str, Any]], drawn: Sequence[str]) -> None:
+    """Whether every task that is drawn earns something.
+
+    Raises:
+        ValueError: a task that no reward of a weight other than 0 covers.
+    """
+    for task in drawn:
+        if not any(options["weight"] and task in (options["tasks"] or drawn) for options in given.values()):
+            raise ValueError(f"task {task} is drawn but no reward pays it; name it in a reward's `tasks`, or do not draw it")
 
 
 def _known(name: str) -> None:
@@ -89,22 +136,20 @@ def _known(name: str) -> None:
         raise RewardError(f"reward {name!r} is not known; {near} (or give module:function or file.py:function)")
 
 
-def weighted(given: Mapping[str, Any], where: Path, deadline_s: float = 10.0) -> list[Weighted]:
-    """The rewards a recipe names, built. `deadline_s` is for the user's own, per response.
+def weighted(given: Mapping[str, Any], where: Path) -> list[Weighted]:
+    """The rewards a recipe names, built.
 
     Raises:
         RecipeError, RewardError: as `settings` and `resolve` do; two rewards of one name.
     """
     found: dict[str, Weighted] = {}
     for key, value in settings(given).items():
-        weight = value.pop("weight")
+        weight, tasks = value.pop("weight"), value.pop("tasks")
         reward = resolve(key, where, value)
-        if isinstance(reward, UserReward):
-            reward = dataclasses.replace(reward, deadline_s=deadline_s)
         name = key.rpartition(":")[2]
         if name in found:
             raise RewardError(f"two rewards are named {name!r}; rename one of the functions")
-        found[name] = Weighted(name, weight, reward)
+        found[name] = Weighted(name, weight, reward, tuple(tasks) if tasks else None)
     return list(found.values())
 
 
@@ -126,4 +171,4 @@ def resolve(name: str, where: Path, options: Mapping[str, Any] | None = None) ->
         target = str((base / target).resolve())
     source = f"{target}:{function_name}"
     function = load(source)
-    return UserReward(function=function, scope=scope_of(function), source=source)
+    return UserReward(function=function, scope=scope_of(function), source=source, **(options or {}))

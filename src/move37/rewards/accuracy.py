@@ -10,11 +10,17 @@ from pydantic.dataclasses import dataclass
 
 from move37.options import STRICT
 from move37.rewards.base import Item, Reward
-from move37.types import Problem, Scope, Score, Verdict
+from move37.types import Problem, Rollout, Scope, Score, Verdict
 
 
 class Grader(Protocol):
-    """What grading needs of a task."""
+    """What grading needs of a task; see `tasks.base.Task`."""
+
+    @property
+    def open_ended(self) -> bool: ...
+
+    @property
+    def whole(self) -> bool: ...
 
     def verify_all(self, pairs: Sequence[tuple[str, Problem]]) -> list[Score]: ...
 
@@ -42,10 +48,13 @@ class Accuracy(Reward):
 
 
 def verify(items: Sequence[Item], tasks: Mapping[str, Grader]) -> None:
-    """Fill `scores["accuracy"]` and `verdict` of every rollout that has an answer. A task sees all its answers at once."""
+    """Fill `scores["accuracy"]` and `verdict` of every rollout; without `final` it is wrong. A task sees all its answers at once.
+
+    It is given `final`; where it asks for the whole response, the thought and the summary, on lines of their own.
+    """
     places: dict[str, list[Item]] = {}
     for rollout, problem in items:
-        if rollout.answer is None:
+        if rollout.final is None:
             rollout.scores.setdefault("accuracy", Score(value=0.0, why="there is no answer"))
         else:
             places.setdefault(problem.task, []).append((rollout, problem))
@@ -59,7 +68,11 @@ def verify(items: Sequence[Item], tasks: Mapping[str, Grader]) -> None:
 def _verified(task: Grader, items: Sequence[Item]) -> list[Score]:
     """1, 0 or NaN; partial marks stay visible in the parts and earn nothing. A call that fails is data."""
     try:
-        scores = task.verify_all([(rollout.answer or "", problem) for rollout, problem in items])
+        scores = task.verify_all([(_given(rollout, task.whole), problem) for rollout, problem in items])
     except Exception as error:
         return [Score.cannot_tell(f"{type(error).__name__}: {error}"[:500], cause="raised")] * len(items)
     return [Score(value=0.0, parts=s.parts, why=s.why) if s.verdict is Verdict.WRONG else s for s in scores]
+
+
+def _given(rollout: Rollout, whole: bool) -> str:
+    return f"{rollout.thinking or ''}\n{rollout.answer}" if whole else rollout.final or ""

@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from move37.errors import Move37Error
 from move37.rewards import Item, Reward, Weighted
 from move37.rewards.accuracy import Accuracy, Grader, verify
-from move37.rewards.form import Format
-from move37.rewards.reading import READINGS
-from move37.types import Group, Rollout, Score
+from move37.rewards.reading import READINGS, Format
+from move37.types import Group, Reading, Rollout, Score
 
-ALWAYS: dict[str, Reward] = {"accuracy": Accuracy(), "format": Format()}  # scored whether a recipe names them or not
-ACCURACY = (Weighted("accuracy", 1.0, ALWAYS["accuracy"]),)  # for measuring: the verdict and nothing else
+ACCURACY = (Weighted("accuracy", 1.0, Accuracy()),)  # for measuring: the verdict and nothing else
 
 
 @dataclass(slots=True)
@@ -33,40 +31,54 @@ class GradeReport:
 
 
 def grade(
-    groups: Sequence[Group], rewards: Sequence[Weighted], tasks: Mapping[str, Grader], reading: str = "tags"
+    groups: Sequence[Group], rewards: Sequence[Weighted], tasks: Mapping[str, Grader], reading: Reading = "tags"
 ) -> GradeReport:
-    """Fill thinking, answer, scores, reward, verdict and error of every rollout.
+    """Fill thinking, answer, final, scores, reward, verdict and error of every rollout.
 
-    `reading` says where the answer stands: see `rewards/reading.py`.
+    `reading` says where the answer stands: see `rewards/reading.py`. An open-ended task is given all of the summary.
 
-    `reward` is the sum of weight x value over `rewards`; a part that is NaN makes it NaN, unless its weight is 0: then
-    it is only watched. `accuracy` and `format` are scored and recorded whether or not they are among the rewards, so
-    that an independent number is always there; `verdict` is that of accuracy.
+    `reward` is the sum of weight x value over the `rewards` of the rollout's task; a part that is NaN makes it NaN, unless
+    its weight is 0: then it is only watched. `accuracy` and `format` are scored and recorded whether or not they are
+    among these, so that an independent number is always there; `verdict` is that of accuracy.
 
     Raises:
         RewardError: a user's reward does not load in its process.
     """
     items = [(rollout, group.problem) for group in groups for rollout in group.rollouts]
     report = GradeReport(rollouts=len(items))
-    for rollout, _ in items:
+    for rollout, problem in items:
         read = READINGS[reading](rollout.prefill, rollout.text)
+        task = tasks[problem.task]
         rollout.thinking, rollout.answer = read.thinking, read.answer
+        rollout.final = read.answer if task.open_ended or task.whole else read.final
         rollout.scores, rollout.error = {}, None
-        if read.answer is None:
+        if rollout.final is None:
             rollout.scores["accuracy"] = Score(value=0.0, why=read.why)
     started = time.perf_counter()
     verify(items, tasks)
-    for name, reward in (ALWAYS | {w.name: w.reward for w in rewards}).items():
-        for (rollout, _), score in zip(items, _scores(reward, items), strict=True):
-            _note(report, rollout, name, score)
-        report.seconds[name] = time.perf_counter() - started
+    for line in _lines(rewards, {problem.task for _, problem in items}, reading):
+        mine = [item for item in items if line.covers(item[1].task)]
+        for (rollout, _), score in zip(mine, _scores(line.reward, mine), strict=True):
+            _note(report, rollout, line.name, score)
+        report.seconds[line.name] = report.seconds.get(line.name, 0.0) + time.perf_counter() - started
         started = time.perf_counter()
-    for rollout, _ in items:
-        parts = [w.weight * rollout.scores[w.name].value for w in rewards if w.weight]
+    for rollout, problem in items:
+        parts = [w.weight * rollout.scores[w.name].value for w in rewards if w.weight and w.covers(problem.task)]
         rollout.reward = float(sum(parts))
         rollout.error = rollout.error if math.isnan(rollout.reward) else None
     report.ungraded = sum(not rollout.graded for rollout, _ in items)
     return report
+
+
+def _lines(rewards: Sequence[Weighted], drawn: set[str], reading: Reading) -> list[Weighted]:
+    """The rewards and, for the tasks that have none of that name, accuracy and format without weight; these two first."""
+    lines: list[Weighted] = []
+    for name, reward in (("accuracy", Accuracy()), ("format", Format(reading=reading))):
+        paid = [w for w in rewards if w.name == name]
+        lines += paid
+        if rest := {task for task in drawn if not any(w.covers(task) for w in paid)}:
+            lines.append(Weighted(name, 0.0, reward, tuple(sorted(rest))))
+    return [*lines, *(w for w in rewards if w.name not in ("accuracy", "format"))]
 
 
 def _scores(reward: Reward, items: Sequence[Item]) -> list[Score]:

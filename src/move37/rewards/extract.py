@@ -32,10 +32,11 @@ def visible(response: str) -> str:
 
 
 def answer_of(response: str) -> str | None:
-    """The answer: the last `<answer>`, else the last box, else what follows the last mark, else a single short line."""
+    """The answer: the last `<answer>` (the box in it, where it has one), else the last box, else what follows the last mark,
+    else a single short line."""
     text = visible(response)
     if blocks := ANSWER.findall(text):
-        return blocks[-1].strip()
+        return settled(blocks[-1])
     if found := boxes(text):
         return found[-1].strip()
     if marks := list(MARKED.finditer(text)):
@@ -46,6 +47,12 @@ def answer_of(response: str) -> str | None:
         return said.strip().strip("*").strip()
     text = text.strip()
     return text if text and "\n" not in text and len(text) <= LONGEST_LINE else None
+
+
+def settled(answer: str) -> str:
+    """What the box in an answer holds, where all its boxes hold the same; else the answer as it is, for a verifier to judge."""
+    found = {inside.strip() for inside in boxes(answer)}
+    return found.pop() if len(found) == 1 and "" not in found else answer.strip()
 
 
 def boxes(text: str) -> list[str]:

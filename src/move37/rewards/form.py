@@ -16,12 +16,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pydantic.dataclasses import dataclass as options
-
-from move37.options import STRICT
-from move37.rewards.base import Each
-from move37.types import Problem, Rollout, Score
-
 TAG = re.compile(r"</?(?:think|answer)>")
 WHOLE = ["<think>", "</think>", "<answer>", "</answer>"]
 
@@ -84,12 +78,3 @@ def _misplaced(tags: list[str]) -> str:
     if missing:
         return f"{' '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     return f"the tags are in the wrong order: {' '.join(tags)}"
-
-
-@options(frozen=True, kw_only=True, config=STRICT)
-class Format(Each):
-    """The format reward: 1 where the form is ok, else 0 with the reason."""
-
-    def score(self, rollout: Rollout, problem: Problem) -> Score:
-        form = split(rollout.prefill, rollout.text)
-        return Score(value=float(form.ok), why=form.why)

@@ -21,6 +21,7 @@ from move37.types import Problem, Rollout, Scope, Score
 
 Function = Callable[[Rollout, Problem], Score | float]
 SCOPE_MARK = "move37_scope"
+DEADLINE_S = 10.0  # per response, where a recipe says nothing
 HANGS_LIMIT = 3  # items that may hang in one call of `scores`; the rest of that call is not tried
 
 
@@ -31,7 +32,7 @@ class UserReward(Reward):
     function: Function
     scope: Scope
     source: str
-    deadline_s: float = 10.0
+    deadline_s: float = DEADLINE_S
 
     def scores(self, items: Sequence[Item]) -> list[Score]:
         """After HANGS_LIMIT hangs the rest of the call counts as hung without a try.

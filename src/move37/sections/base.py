@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -36,6 +37,13 @@ class StageSection(Section):
         """Key -> the stage, model or file it names."""
         return {key: getattr(self, key) for key in self.INPUTS}
 
+    def check_tasks(self, drawn: Sequence[str]) -> None:
+        """Look at what it says of the tasks, once the whole recipe is known; `drawn` are the names of those that it uses.
+
+        Raises:
+            ValueError: what can not be, beginning with the key.
+        """
+
     def functions(self) -> list[str]:
         """The rewards it names, a user's own among them."""
         return []
@@ -68,3 +76,8 @@ def stops(entries: list[str | Loop]) -> dict[str, Any]:
 
 
 INIT = Field("model", description="what to start from: `model` (the recipe's) or the name of an earlier training stage")
+READING = Field(
+    "tags",
+    description="where the answer stands: in <answer> tags (or the \\boxed{} in there), in the last \\boxed{} after the thought, "
+    "or all after it",
+)

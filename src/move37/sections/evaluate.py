@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from move37.sections.base import INIT, STOP, Artefact, Positive, Share, StageSection, StopEntry
+from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Share, StageSection, StopEntry
+from move37.types import Reading
 
 
 class Evaluate(StageSection):
@@ -20,9 +21,7 @@ class Evaluate(StageSection):
     tasks: list[str] | None = Field(None, description="task names; all where not given")
     problems: Positive | None = Field(30, description="held-out problems per task; null: all of a finite task")
     samples: Positive = Field(16, description="responses per problem")
-    reading: Literal["tags", "box", "text"] = Field(
-        "tags", description="where the answer stands: in <answer> tags, in the last \\boxed{} after the thought, all after it"
-    )
+    reading: Reading = READING
     instruction: str = Field("", description="a line added to every question")
     max_new_tokens: Positive = Field(256, description="longest response, in tokens")
     temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the sampled responses")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from move37 import rewards
-from move37.sections.base import INIT, STOP, Artefact, Positive, StageSection, StopEntry
+from move37.sections.base import INIT, READING, STOP, Artefact, Positive, StageSection, StopEntry
+from move37.types import Reading
 
 
 class RejectionSample(StageSection):
@@ -27,10 +29,11 @@ class RejectionSample(StageSection):
     temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the samples")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")
     stop: list[StopEntry] = STOP
+    reading: Reading = READING
     filters: dict[str, Any] = Field(
         default_factory=lambda: {"format": 1.0},
         validate_default=True,
-        description="reward -> least score of a right response that is kept, or {least, and the reward's options}",
+        description="reward -> least score of a right response that is kept, or {least, tasks, and the reward's options}",
     )
     keep_per_prompt: Positive = Field(1, description="most responses kept per problem")
     choose: Literal["random", "shortest"] = Field("random", description="which, where there are more")
@@ -41,8 +44,9 @@ class RejectionSample(StageSection):
 
     @field_validator("filters")
     @classmethod
-    def _visible(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return {name: {"least": given.pop("weight"), **given} for name, given in rewards.settings(_weights(value)).items()}
+    def _visible(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        stage = {"max_tokens": info.data.get("max_new_tokens"), "reading": info.data.get("reading")}
+        return {name: {"least": given.pop("weight"), **given} for name, given in rewards.settings(_weights(value), stage).items()}
 
     @model_validator(mode="after")
     def _shares(self) -> RejectionSample:
@@ -52,6 +56,12 @@ class RejectionSample(StageSection):
 
     def inputs(self) -> dict[str, str]:
         return {"init": self.init, **{f"mix.{source}": source for source in self.mix}}
+
+    def check_tasks(self, drawn: Sequence[str]) -> None:
+        try:
+            rewards.check_tasks(self.filters, drawn)
+        except ValueError as problem:
+            raise ValueError(f"filters: {problem}") from None
 
     def functions(self) -> list[str]:
         return list(self.filters)

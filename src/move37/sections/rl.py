@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -9,8 +10,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from move37 import rewards
 from move37.algorithms import ALGORITHMS, Algorithm, build
 from move37.errors import nearest
-from move37.sections.base import INIT, STOP, Artefact, Positive, StopEntry
+from move37.sections.base import INIT, READING, STOP, Artefact, Positive, StopEntry
 from move37.sections.training import TrainingSection
+from move37.types import Reading
 
 
 class RL(TrainingSection):
@@ -29,15 +31,15 @@ class RL(TrainingSection):
     max_new_tokens: Positive = Field(256, description="longest response, in tokens")
     temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the policy, in sampling and in the loss")
     stop: list[StopEntry] = STOP
+    reading: Reading = READING
     rewards: dict[str, Any] = Field(
         default_factory=lambda: {"accuracy": 1.0},
         validate_default=True,
-        description="reward -> weight, or weight and options",
+        description="reward -> weight, or weight, tasks (all where not given) and options",
     )
     algorithm: dict[str, Any] = Field(
         default_factory=lambda: {"name": "grpo"}, validate_default=True, description="name and options"
     )
-    reward_deadline_s: Annotated[float, Field(gt=0)] = Field(10.0, description="seconds a reward may take per rollout")
     probe_every: Annotated[int, Field(ge=0)] = Field(
         0, description="steps between looks at fixed held-out problems; 0: never"
     )
@@ -65,7 +67,7 @@ class RL(TrainingSection):
     @classmethod
     def _visible(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """As for algorithms: what a reward's options are stands in the resolved recipe."""
-        return rewards.settings(value, info.data.get("max_new_tokens"))
+        return rewards.settings(value, {"max_tokens": info.data.get("max_new_tokens"), "reading": info.data.get("reading")})
 
     @model_validator(mode="after")
     def _sizes(self) -> RL:
@@ -79,6 +81,13 @@ class RL(TrainingSection):
                 f"algorithm {self.algorithm['name']} compares samples of a group: set samples_per_prompt to 2 or more"
             )
         return self
+
+    def check_tasks(self, drawn: Sequence[str]) -> None:
+        try:
+            rewards.check_tasks(self.rewards, drawn)
+            rewards.check_paid(self.rewards, drawn)
+        except ValueError as problem:
+            raise ValueError(f"rewards: {problem}") from None
 
     def functions(self) -> list[str]:
         return list(self.rewards)

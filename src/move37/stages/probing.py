@@ -57,10 +57,11 @@ def probe(recipe: Recipe, base: Path, problems: int, ledger: Path | None) -> lis
     loaded = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
     found = []
     for name, section in stages.items():
-        rewards = weighted(section.rewards, base, section.reward_deadline_s)
+        rewards = weighted(section.rewards, base)
         rewards = bind(rewards, base, ledger, Device.choose(recipe.hardware))
         for task in (loaded[key] for key in section.tasks or loaded):
-            found += probe_task(name, task, rewards, problems, section.max_new_tokens)
+            mine = [w for w in rewards if w.covers(task.name)]
+            found += probe_task(name, task, mine, problems, section.max_new_tokens)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from typing import Any
@@ -73,19 +74,19 @@ class RejectionSampling:
         problems = self.curriculum.draw(number, self._size(number))
         seed = watch.mix(self.context.recipe.seed, self.name, number)
         groups = self.sampler.sample(problems, self.section.samples_per_prompt, self.sampling, seed)
-        watched = [Weighted(f.name, 0.0, f.reward) for f in self.filters]
-        grade(groups, [*ACCURACY, *watched], self.tasks)
+        watched = [dataclasses.replace(f, weight=0.0) for f in self.filters]
+        grade(groups, [*ACCURACY, *watched], self.tasks, self.section.reading)
         self.log.rollouts(number, groups)
         tokens = sum(r.length for g in groups for r in g.rollouts)
         taken = sum(self.passes(r) for g in groups for r in g.rollouts)
         return {"tokens": tokens, "accepted": taken, **self._tally(groups), **watch.sample_metrics(groups)}
 
     def passes(self, rollout: Rollout) -> bool:
-        """Right, ended, and of at least the least score by every filter."""
+        """Right, ended, and of at least the least score by every filter of its task."""
         return _right(rollout) and all(self._at_least(f, rollout) for f in self.filters)
 
     def _at_least(self, one: Weighted, rollout: Rollout) -> bool:
-        return rollout.scores[one.name].value >= one.weight  # NaN is not
+        return not one.covers(rollout.task) or rollout.scores[one.name].value >= one.weight  # NaN is not
 
     def _tally(self, groups: list[Group]) -> dict[str, int]:
         """`tally/<task>/<what>`: responses, right ones, and of these those that pass each filter and each of its parts."""
@@ -96,7 +97,7 @@ class RejectionSampling:
             counts[f"{prefix}/sampled"] += len(group.rollouts)
             counts[f"{prefix}/right"] += len(right)
             counts[f"{prefix}/accepted"] += sum(self.passes(r) for r in right)
-            for one in self.filters:
+            for one in (f for f in self.filters if f.covers(group.problem.task)):
                 counts[f"{prefix}/filter/{one.name}"] += sum(self._at_least(one, r) for r in right)
                 for part, value in ((p, v) for r in right for p, v in r.scores[one.name].parts.items()):
                     counts[f"{prefix}/filter/{one.name}/{part}"] += value >= 1

@@ -34,7 +34,7 @@ class RLTraining(Training):
     def __init__(self, context: Context, name: str, section: RL) -> None:
         super().__init__(context, name, section, section.steps)
         self.tasks = context.chosen(section.tasks)
-        named = rewards.weighted(section.rewards, context.run.base, section.reward_deadline_s)
+        named = rewards.weighted(section.rewards, context.run.base)
         self.rewards = bind(named, context.run.base, self.log.path / "judged.jsonl", context.device)
         self.algorithm = section.build_algorithm()
         self.spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
@@ -64,7 +64,7 @@ class RLTraining(Training):
         groups, reports, thrown = self._collect(number, clock)
         self.curriculum.observe(groups)
         credits = self.algorithm.credit(groups, self.section.max_new_tokens)
-        metrics = watch.rl_metrics(groups, credits, reports) | {"thrown_away": thrown}
+        metrics = watch.rl_metrics(groups, credits, reports, self.rewards) | {"thrown_away": thrown}
         self.log.rollouts(number, groups)
         self._check_signal(number, groups, credits)
         with clock.time("learn"):
@@ -107,7 +107,7 @@ class RLTraining(Training):
         return kept, reports, thrown / sampled
 
     def _grade(self, groups: list[Group]) -> GradeReport:
-        return grade(groups, self.rewards, self.tasks)
+        return grade(groups, self.rewards, self.tasks, self.section.reading)
 
     def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
         """The step's updates, each on its own random part of the rollouts."""

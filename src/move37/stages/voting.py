@@ -23,7 +23,7 @@ def fill(groups: Iterable[Group], tasks: Mapping[str, Task]) -> None:
     waiting: dict[str, list[Group]] = {}
     for group in groups:
         for rollout in group.rollouts:
-            rollout.vote = normalise(rollout.answer)
+            rollout.vote = normalise(rollout.final)
         if len(group.rollouts) > 1 and tasks[group.problem.task].comparable:
             waiting.setdefault(group.problem.task, []).append(group)
     for name, mine in waiting.items():
@@ -55,8 +55,8 @@ def _spoken(rollouts: Sequence[Rollout]) -> dict[str, str]:
     """Vote -> the answer as it was first written."""
     told: dict[str, str] = {}
     for r in rollouts:
-        if r.vote is not None and r.answer is not None:
-            told.setdefault(r.vote, r.answer)
+        if r.vote is not None and r.final is not None:
+            told.setdefault(r.vote, r.final)
     return told
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from move37.report.estimators import STYLES, cons_at_k
-from move37.rewards import style
+from move37.rewards import Weighted, style
 from move37.rewards.combine import GradeReport
 from move37.types import Credit, Group, Rollout, Stop, Verdict
 
@@ -106,13 +106,17 @@ def task_metrics(groups: Sequence[Group]) -> dict[str, float]:
     return metrics
 
 
-def rl_metrics(groups: Sequence[Group], credits: Sequence[Credit], reports: Sequence[GradeReport]) -> dict[str, Any]:
-    """Everything of a step that is known before the update."""
+def rl_metrics(
+    groups: Sequence[Group], credits: Sequence[Credit], reports: Sequence[GradeReport], rewards: Sequence[Weighted]
+) -> dict[str, Any]:
+    """Everything of a step that is known before the update. A reward's mean is over the rollouts of the tasks it covers."""
     rollouts = [r for g in groups for r in g.rollouts]
     graded = [r for r in rollouts if r.graded]
     metrics: dict[str, Any] = {"tokens": sum(r.length for r in rollouts), "reward": mean([r.reward for r in graded])}
     for name in sorted({key for r in graded for key in r.scores}):
-        metrics[f"reward/{name}"] = mean([r.scores[name].value for r in graded if name in r.scores])
+        scored = [w for w in rewards if w.name == name]
+        mine = [r for r in graded if name in r.scores and (not scored or scored[0].covers(r.task))]
+        metrics[f"reward/{name}"] = mean([r.scores[name].value for r in mine])
     reasons = sum((report.reasons for report in reports), Counter[str]())
     metrics |= {f"error/{reason}": count for reason, count in sorted(reasons.items())}
     teaching = {id(c.rollout) for c in credits if c.advantage != 0 and c.weight != 0}
@@ -163,7 +167,7 @@ def no_signal(rollouts: Sequence[Rollout]) -> str:
         return f"{len(ungraded)} of {len(rollouts)} responses have no reward: {ungraded[0].error}."
     right = accuracy(rollouts)
     if right == 0:
-        found = mean([r.answer is not None for r in rollouts])
+        found = mean([r.final is not None for r in rollouts])
         hint = (
             "No answer was found in any response: does the template fit the model?"
             if found == 0

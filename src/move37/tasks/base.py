@@ -66,7 +66,12 @@ class Task(ABC):
 
     @property
     def open_ended(self) -> bool:
-        """Whether so many answers are right that none is known to be wrong."""
+        """Whether so many answers are right that none is known to be wrong; then all of the summary is the answer."""
+        return False
+
+    @property
+    def whole(self) -> bool:
+        """Whether `verify` is given the thought and the summary, on lines of their own, instead of the answer alone."""
         return False
 
     @property
