@@ -143,7 +143,7 @@ def _group(name, task, verdicts, answers=None, lengths=None):
     rollouts = []
     for sample, verdict in enumerate(verdicts):
         one = fabricate.rollout(problem, sample, "direct", verdict is Verdict.RIGHT, verdict=verdict)
-        one.answer = answers[sample] if answers else one.answer
+        one.final = answers[sample] if answers else one.final
         one.sampled = np.ones(lengths[sample] if lengths else 10, bool)
         rollouts.append(one)
     return Group(problem=problem, rollouts=rollouts)

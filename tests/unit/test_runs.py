@@ -310,6 +310,7 @@ def test_rollouts_come_back_equal(made):
         error="the verifier took too long",
         thinking=None,
         answer=None,
+        final=None,
         stop=Stop.LENGTH,
         text="等等\x00 \ud7ff 🙂",
         scores={"accuracy": Score.cannot_tell("late"), "mine.py:f": Score(value=0.5, parts={"tidy": 0.5}, why="half")},
