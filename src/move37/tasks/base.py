@@ -80,6 +80,11 @@ class Task(ABC):
         return False
 
     @property
+    def domain(self) -> str:
+        """`reasoning`, `general` or `safety`: which of R1's reward signals its prompts belong to."""
+        return "reasoning"
+
+    @property
     def runs_code(self) -> bool:
         """Whether answers are programs that are run."""
         return False

@@ -22,6 +22,18 @@ class FamilyProblems(Task):
         self.languages = languages
         self.seed = seed
 
+    @property
+    def domain(self) -> str:
+        return self.family.domain
+
+    @property
+    def open_ended(self) -> bool:
+        return self.family.open_ended
+
+    @property
+    def whole(self) -> bool:
+        return self.family.whole
+
     def problem(self, index: int, split: Split) -> Problem:
         for attempt in range(10_000):
             seed = self.seed if split == "train" else "held out"  # every seed is measured on the same problems
@@ -30,19 +42,20 @@ class FamilyProblems(Task):
             key = f"{self.family.name}: {self.family.key(fields)}"
             if split_of(key, self.held_out) == split:
                 language = rng.choices(list(self.languages), list(self.languages.values()))[0]
+                meta = {"source": self.family.name, "domain": self.family.domain, "language": language, **fields}
                 return Problem(
                     id=problem_id(self.name, key),
                     task=self.name,
                     question=self.family.ask(fields, language, rng),
-                    answer=self.family.answer(fields),
-                    meta={"source": self.family.name, "language": language, **fields},
+                    answer=self.family.answer(meta),
+                    meta=meta,
                 )
         raise TaskError(
             f"task {self.name}: no {split} problem in 10,000 draws; widen the knobs or change held_out={self.held_out}"
         )
 
     def verify(self, answer: str, problem: Problem) -> Score:
-        return self.family.verify(answer, dict(problem.meta))
+        return self.family.verify(answer, {**problem.meta, "question": problem.question})
 
     def wrong_answer(self, problem: Problem) -> str:
         return self.family.wrong(dict(problem.meta))

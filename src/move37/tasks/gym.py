@@ -105,7 +105,7 @@ class GymTask(Task):
     def _problem(self, entry: dict[str, Any], position: int) -> Problem:
         question = entry["question"].strip()
         meta = {k: v for k, v in entry["metadata"].items() if not k.startswith("source_")}
-        meta |= {"source": self.dataset, "language": "en", "position": position}
+        meta |= {"source": self.dataset, "domain": self.domain, "language": "en", "position": position}
         golds = (entry["answer"], *(entry["metadata"].get(key) for key in EXAMPLES))
         answer = next((str(gold) for gold in golds if gold is not None), "")
         return Problem(id=problem_id(self.name, question), task=self.name, question=question, answer=answer, meta=meta)

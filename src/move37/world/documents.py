@@ -1,8 +1,9 @@
 """Documents of the tiny world: a small, messy web of problems and what people wrote under them.
 
 Most documents answer at once, often wrongly when the problem is hard; a minority works step by step; a few check, doubt
-and correct themselves; some switch language; a share has the layout of the R1-Zero template. Which shares, the recipe
-says. A document is a pure function of (seed, index), so any part of the corpus can be made again anywhere.
+and correct themselves; some switch language (`speech.py`); a share has the layout of the R1-Zero template. Which shares,
+the recipe says. General prompts and requests get what people reply to them (`talk.py`), good or not. A document is a pure
+function of (seed, index), so any part of the corpus can be made again anywhere.
 """
 
 from __future__ import annotations
@@ -16,17 +17,9 @@ from move37.tasks.base import Task
 from move37.templates import R1_ZERO
 from move37.types import Problem
 from move37.world.solutions import CHECKERS, SOLVERS, search_countdown
+from move37.world.speech import CLUMSY, TRIES, WORDS, concluded, voiced, written_in
+from move37.world.talk import family_of, reply
 
-WORDS = {
-    "en": {
-        "answer": "The answer is {}.",
-        "check": "Check:",
-        "ok": "OK.",
-        "retry": "Wait, that is wrong. Retry:",
-        "no": "wrong",
-    },
-    "zh": {"answer": "答案是{}。", "check": "检查:", "ok": "对。", "retry": "等等,错了。重试:", "no": "错"},
-}
 LAYOUTS = {
     "en": (
         "Question: {question}\nAnswer: {body}",
@@ -53,10 +46,12 @@ class Mixture:
 
 
 def check_known(task: Task) -> None:
-    """Raises TaskError for a task nobody in the tiny world knows how to solve."""
+    """Raises TaskError for a task nobody in the tiny world knows what to say about."""
+    if family_of(task) is not None:
+        return
     source = task.problem(FIRST_INDEX, "train").meta.get("source")
     if source not in {*SOLVERS, "countdown"}:
-        known = ", ".join(sorted({*SOLVERS, "countdown"}))
+        known = ", ".join(sorted({*SOLVERS, "countdown"})) + " and the general families"
         raise TaskError(
             f"tasks.{task.name}: no documents can be written about {source or 'it'}; known: {known}. "
             "Write a solver for it in world/solutions.py"
@@ -68,26 +63,36 @@ def document(tasks: Sequence[Task], mixture: Mixture, seed: int, index: int) -> 
     rng = random.Random(f"{seed}/{index}")
     task = rng.choices(tasks, [t.weight for t in tasks])[0]
     problem = task.problem(FIRST_INDEX + index, "train")
-    language = problem.meta["language"]
-    if rng.random() < mixture.mixed:
-        language = rng.choice(sorted(WORDS))
+    asked = problem.meta["language"]
     in_template = rng.random() < mixture.template_share
     shares = mixture.template if in_template else mixture.ordinary
-    kind = rng.choices(list(shares), list(shares.values()))[0]
-    thought, answer = solution(problem, kind, mixture, language, rng)
+    if family_of(task) is not None:
+        thought, body = reply(task, problem, rng)
+        untagged = body
+    else:
+        kind = rng.choices(list(shares), list(shares.values()))[0]
+        language = written_in(asked, kind, mixture.mixed, rng)
+        thought, answer = solution(problem, kind, mixture, language, rng)
+        if in_template:
+            untagged = thought = thought or WORDS[language]["answer"].format(answer)
+            body = answer
+        elif thought:
+            body = f"{thought}\n{concluded(answer, language, rng)}"
+        else:
+            body = concluded(answer, language, rng) if rng.random() < 0.5 else answer
     if in_template:
-        return R1_ZERO.format(question=problem.question) + _tagged(thought, answer, language, rng)
-    body = f"{thought}\n" if thought else ""
-    body += WORDS[language]["answer"].format(answer) if body or rng.random() < 0.5 else answer
-    return rng.choice(LAYOUTS[problem.meta["language"]]).format(question=problem.question, body=body)
+        return R1_ZERO.format(question=problem.question) + _tagged(thought, body, untagged, rng)
+    return rng.choice(LAYOUTS[asked]).format(question=problem.question, body=body)
 
 
-def _tagged(thought: str, answer: str, language: str, rng: random.Random) -> str:
-    """A response in tags; a tenth gets the form wrong in one of three ways, as a base model's would."""
-    thought = thought or WORDS[language]["answer"].format(answer)
+def _tagged(thought: str, answer: str, untagged: str, rng: random.Random) -> str:
+    """A response in tags; a tenth gets the form wrong in one of three ways, as a base model's would.
+
+    `untagged`: what somebody writes who uses no tags at all.
+    """
     fate = rng.random()
     if fate < 0.04:
-        return f" {thought}"
+        return f" {untagged}"
     if fate < 0.07:
         return f"<think>{thought}</think> {answer}"
     if fate < 0.10:
@@ -104,9 +109,10 @@ def solution(problem: Problem, kind: str, mixture: Mixture, language: str, rng: 
     if source == "countdown":
         patience = 2 if kind == "worked" else 12
         lines, answer = search_countdown(problem.meta, rng, words["no"], patience)
-        return "\n".join(lines), answer
-    slips = 0.4 if kind == "corrected" else mixture.slips
+        return "\n".join([rng.choice(TRIES[language]), *lines]), answer
+    slips = 0.4 if kind == "corrected" else mixture.slips * (CLUMSY if language == "zh" else 1)
     lines, answer = SOLVERS[source](problem.meta, rng, slips)
+    lines = voiced(lines, language, rng)
     if kind == "worked":
         return "\n".join(lines), answer
     check, agrees = CHECKERS[source](problem.meta, answer)

@@ -14,10 +14,16 @@ Fields = dict[str, Any]  # the numbers of one problem; JSON-able, kept in Proble
 
 @dataclass(frozen=True, kw_only=True)
 class Family(ABC):
-    """Knobs are the dataclass fields of a subclass; `languages` what `ask` can speak."""
+    """Knobs are the dataclass fields of a subclass; `languages` what `ask` can speak.
+
+    `answer`, `verify` and `wrong` are given the fields with `language` added, `verify` with `question` as well.
+    """
 
     name: ClassVar[str]
     languages: ClassVar[tuple[str, ...]] = ("en", "zh")
+    domain: ClassVar[str] = "reasoning"  # or "general", "safety"
+    open_ended: ClassVar[bool] = False  # whether answers are free text, of which the whole is verified
+    whole: ClassVar[bool] = False  # whether thought and answer are verified together
 
     @abstractmethod
     def draw(self, rng: random.Random) -> Fields:

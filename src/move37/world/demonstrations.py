@@ -1,0 +1,62 @@
+"""Good responses by the world's own writer: what a cold start, a teacher or a test can be shown."""
+
+from __future__ import annotations
+
+import random
+
+from move37.errors import TaskError
+from move37.tasks.base import Task
+from move37.types import Problem
+from move37.world.solutions import CHECKERS, SOLVERS, search_countdown
+from move37.world.speech import TRIES, WORDS, voiced
+from move37.world.talk import family_of
+
+CHECKED = 0.3  # share of worked solutions that are checked before they are told
+PATIENCE = 8  # tries of a search that is shown
+SUMMARIES = {
+    "en": ("The answer is \\boxed{{{}}}.", "So the answer is \\boxed{{{}}}."),
+    "zh": ("答案是\\boxed{{{}}}。", "所以答案是\\boxed{{{}}}。"),
+}
+
+
+def demonstrate(task: Task, problem: Problem, rng: random.Random) -> tuple[str, str]:
+    """(thought, reply), both in the question's language and right by the task's verifier.
+
+    Of a reasoning problem the thought is a worked solution, sometimes checked, and the reply a sentence with the answer in
+    \\boxed{}; of a general or safety prompt a short line and a good reply. A translation is in the language asked for.
+
+    Raises:
+        TaskError: nobody in the tiny world can do that task.
+    """
+    language = problem.meta.get("language", "en")
+    family = family_of(task)
+    if family is not None:
+        return family.demonstrate(dict(problem.meta), rng)
+    source = problem.meta.get("source")
+    if source == "countdown":
+        lines, answer = _found(problem, language, rng)
+    elif source in SOLVERS:
+        lines, answer = _worked(problem, source, language, rng)
+    else:
+        raise TaskError(f"tasks.{task.name}: nobody in the tiny world can demonstrate {source or 'it'}; only its own families, "
+                        f"{', '.join(sorted(SOLVERS))} and countdown")  # fmt: skip
+    return "\n".join(lines), rng.choice(SUMMARIES[language]).format(answer)
+
+
+def _found(problem: Problem, language: str, rng: random.Random) -> tuple[list[str], str]:
+    """A search that ends on the target, a short one where luck has it."""
+    patience = PATIENCE
+    while True:
+        lines, answer = search_countdown(problem.meta, rng, WORDS[language]["no"], patience)
+        if not lines[-1].endswith(WORDS[language]["no"]):
+            return [rng.choice(TRIES[language]), *lines], answer
+        patience += 1
+
+
+def _worked(problem: Problem, source: str, language: str, rng: random.Random) -> tuple[list[str], str]:
+    lines, answer = SOLVERS[source](problem.meta, rng, 0.0)
+    lines = voiced(lines, language, rng, switches=0.0)
+    if rng.random() < CHECKED:
+        check, _ = CHECKERS[source](problem.meta, answer)
+        lines += [WORDS[language]["check"], *check, WORDS[language]["ok"]]
+    return lines, answer
