@@ -118,11 +118,12 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     why: str = ""
+    refused: bool = False  # no text, and the same request would get none another time
     paid: bool = True  # False: from the ledger
 
     @classmethod
-    def none(cls, why: str) -> Reply:
-        return cls(why=why, paid=False)
+    def none(cls, why: str, refused: bool = False) -> Reply:
+        return cls(why=why, refused=refused, paid=False)
 
 
 class Asker(Protocol):
@@ -161,7 +162,7 @@ class Ledger:
     def put(self, key: str, reply: Reply) -> None:
         if self.path is None:
             return
-        told = {k: v for k, v in asdict(reply).items() if k not in ("why", "paid")}
+        told = {k: v for k, v in asdict(reply).items() if k not in ("why", "refused", "paid")}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, _held(self.path) as file:
             place = file.seek(0, os.SEEK_END)
@@ -257,7 +258,7 @@ class Client:
             down.count = down.count + 1 if problem.unconnected else 0
             return Reply.none(f"{problem} ({self.endpoint.attempts} attempts)")
         except _Never as problem:
-            return Reply.none(str(problem))
+            return Reply.none(str(problem), refused=True)
         down.count = 0
         self.ledger.put(key, reply)
         return reply

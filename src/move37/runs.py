@@ -8,6 +8,7 @@
         stages/<stage>/
             metrics.jsonl                one object per step, steps counted from 1
             rollouts/step-000123.parquet
+            rows/step-000123.jsonl       what a step of a stage that makes data has made, and what it has dropped
             probe.jsonl  probe/step-000123.parquet      the same held-out problems; step 0 is before training
             checkpoints/step-000123/     the checkpoint module's
             final/                       a Hugging Face model directory
@@ -49,6 +50,7 @@ from move37.sections import Artefact
 from move37.types import Group
 
 Mode = Literal["resume", "new", "force"]
+Folder = Literal["rollouts", "rows", "probe"]  # of a stage's shards
 # What a stage can make -> where it lies in the stage's directory, and the files whose content identifies it.
 ARTEFACTS: dict[Artefact, tuple[str, str]] = {
     "checkpoint": ("final", "*.safetensors"),
@@ -274,6 +276,11 @@ class StageLog:
         """Write one step's rollouts as a Parquet shard, replacing what an interrupted run left there."""
         return shards.write(self.path / "rollouts" / shards.name(step), step, groups)
 
+    def rows(self, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Write what one step has made of a data set, replacing what an interrupted run left there."""
+        text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
+        return write_atomic(self.path / "rows" / shards.name(step, "jsonl"), text)
+
     def probe(self, step: int, metrics: Mapping[str, Any], groups: list[Group]) -> None:
         """One look at the fixed held-out problems: a line and a shard. Step 0 is before training.
 
@@ -299,7 +306,7 @@ class StageLog:
             path = self.path / name
             if path.exists():
                 _write_rows(path, [row for row in read_lines(path)[0] if row["step"] <= step])
-        for folder in ("rollouts", "probe"):
+        for folder in ("rollouts", "rows", "probe"):
             for path in sorted((self.path / folder).glob("*")):
                 if path.suffix == ".tmp" or (shards.step_of(path) or 0) > step:
                     path.unlink()
@@ -348,9 +355,9 @@ class StageLog:
         path = self.path / "eval.json"
         return read_json(path) if path.exists() else None
 
-    def shards(self, folder: Literal["rollouts", "probe"] = "rollouts") -> dict[int, Path]:
+    def shards(self, folder: Folder = "rollouts") -> dict[int, Path]:
         """Step -> shard, in order of steps."""
-        found = {shards.step_of(path): path for path in (self.path / folder).glob("step-*.parquet")}
+        found = {shards.step_of(path): path for path in (self.path / folder).glob("step-*")}
         return {step: found[step] for step in sorted(s for s in found if s is not None)}
 
     def _rows(self, name: str) -> list[dict[str, Any]]:

@@ -30,13 +30,13 @@ COLUMNS = ("group", "problem", "task", "question", "gold", "meta", "sample", "st
 TEXTS = ("text", "prefill", "thinking", "answer", "final", "vote", "error")
 
 
-def name(step: int) -> str:
-    return f"step-{step:06d}.parquet"
+def name(step: int, ending: str = "parquet") -> str:
+    return f"step-{step:06d}.{ending}"
 
 
 def step_of(path: Path) -> int | None:
     """The step of a shard's file name, None for other names."""
-    found = re.fullmatch(r"step-(\d+)\.parquet", path.name)
+    found = re.fullmatch(r"step-(\d+)\.(?:parquet|jsonl)", path.name)
     return int(found[1]) if found else None
 
 

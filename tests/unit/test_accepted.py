@@ -10,7 +10,7 @@ import pytest
 import fabricate
 import tiny
 from move37.runs import StageLog
-from move37.stages import accepted, conversations
+from move37.stages import accepted, conversations, dataset
 from move37.types import Group, Problem, Verdict
 
 
@@ -68,6 +68,12 @@ def stage(tmp_path):
     return make
 
 
+def written(made):
+    rows, statistics = accepted.mixed(made, accepted.collect(made))
+    dataset.write(made.log.data, rows, statistics)
+    return statistics
+
+
 def texts(rows):
     return [row["response"].removeprefix("<think>") for row in rows]
 
@@ -90,13 +96,15 @@ def test_a_row_is_the_whole_response(stage):
         "answer": "5",
         "tokens": 2,
         "source": "kept",
+        "domain": "reasoning",
     }
 
 
 def test_the_statistics_are_those_of_table_5(stage):
     made = stage(choose="shortest", keep_per_prompt=3)
-    statistics = accepted.write(made, accepted.collect(made))
-    assert statistics["domains"] == {
+    statistics = written(made)
+    assert statistics["domains"] == {"reasoning": {"samples": 4, "rounds": 1.0, "tokens": 3.5}}
+    assert statistics["by_task"] == {
         "logic": {"samples": 1, "rounds": 1.0, "tokens": 4.0},
         "sums": {"samples": 3, "rounds": 1.0, "tokens": pytest.approx((2 + 3 + 5) / 3)},
     }
@@ -109,22 +117,27 @@ def test_other_data_has_its_declared_share(stage):
     """Four accepted and a quarter of other data: 4 / 0.75 = 5.33 in all, 1.33 of the other, so one row."""
     chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}] * 2
     made = stage({"talk.jsonl": [{"messages": chat}]}, keep_per_prompt=3, mix={"talk.jsonl": 0.25})
-    statistics = accepted.write(made, accepted.collect(made))
+    statistics = written(made)
     assert statistics["mixture"]["talk.jsonl"] == {"rows": 1, "share": 0.25, "times": 1.0}
     assert statistics["domains"]["talk"]["rounds"] == 2.0 and statistics["total"]["samples"] == 5
     assert statistics["total"]["rounds"] == pytest.approx(6 / 5)
     reply = len(tiny.tokenizer().encode("yes", add_special_tokens=False)) + 1
     assert statistics["domains"]["talk"]["tokens"] == 2 * reply
 
-    talk = [{"messages": chat}, {"prompt": "a", "response": "b", "task": "general"}]
+    assert statistics["told"] == []
+
+    talk = [{"messages": chat}, {"prompt": "a", "response": "b", "task": "writing", "domain": "general"}]
     made = stage({"talk.jsonl": talk}, keep_per_prompt=3, mix={"talk.jsonl": 0.5})
-    statistics = accepted.write(made, accepted.collect(made))  # 4 of 8; each of the two rows twice
+    statistics = written(made)  # 4 of 8; each of the two rows twice
     assert statistics["mixture"]["talk.jsonl"] == {"rows": 4, "share": 0.5, "times": 2.0}
     assert statistics["domains"]["talk"]["samples"] == statistics["domains"]["general"]["samples"] == 2
+    assert statistics["by_task"]["writing"]["samples"] == 2
+    [told] = statistics["told"]  # and so on the display
+    assert "talk.jsonl" in told and "2.0 times" in told
 
 
 def test_the_data_set_does_not_depend_on_when_it_is_made(stage):
     made = stage(keep_per_prompt=2)
-    first = (accepted.write(made, accepted.collect(made)), (made.log.data / "part-00001.jsonl").read_bytes())
-    again = (accepted.write(made, accepted.collect(made)), (made.log.data / "part-00001.jsonl").read_bytes())
+    first = (written(made), (made.log.data / "part-00001.jsonl").read_bytes())
+    again = (written(made), (made.log.data / "part-00001.jsonl").read_bytes())
     assert first == again

@@ -122,15 +122,20 @@ def load(path: Path, dtype: torch.dtype, device: torch.device) -> Loaded:
         raise ModelError(f"model {path}: config.json does not read ({problem}); fetch it again") from None
     except KeyError as problem:
         raise ModelError(f"model {path}: config.json has no {problem}") from None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except Exception as problem:  # the tokenizers library raises plain Exception for a torn file
-        raise ModelError(f"model {path}: the tokenizer does not load ({problem}); fetch its files again") from None
+    tokenizer = load_tokenizer(path)
     try:
         model = HFModel.load(path, dtype) if shape is None else _load_decoder(path, shape)
     except (SafetensorError, KeyError, RuntimeError, OSError) as problem:
         raise ModelError(f"model {path}: the weights do not load ({problem}); an interrupted copy? fetch them again") from None
     return Loaded(model.to(device=device, dtype=dtype), tokenizer, config)
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model directory. Raises ModelError where it is torn."""
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as problem:  # the tokenizers library raises plain Exception for a torn file
+        raise ModelError(f"model {path}: the tokenizer does not load ({problem}); fetch its files again") from None
 
 
 def read_shape(config: dict[str, Any]) -> Shape | None:

@@ -44,7 +44,7 @@ class Source:
 
     def __post_init__(self) -> None:
         if bool(self.base_url) == bool(self.checkpoint):
-            raise ValueError("a judge needs either base_url and model (an endpoint) or checkpoint (a model directory)")
+            raise ValueError("needs either base_url and model (an endpoint) or checkpoint (a model directory)")
         if self.base_url:
             if not self.model:
                 raise ValueError("model is missing: the judge's name at the endpoint")

@@ -60,21 +60,30 @@ def mark_of(*texts: str) -> str:
         salt += 1  # nobody can aim at this
 
 
-def compose(task: str, parts: Sequence[tuple[str, str]], form: str) -> Messages:
-    """The two messages to a judge: what to do, and the data.
+def compose(task: str, parts: Sequence[tuple[str, str]], form: str, data: str = DATA) -> Messages:
+    """The two messages to a judge, or to a writer: what to do, and the data.
 
     Args:
         task: what it is to judge, one paragraph.
         parts: (name, text) of the question, the reference, the response ...
         form: how the verdict is written.
+        data: what is said of the texts between the marks; `{mark}` stands for their number.
     """
     parts = [(name, quiet(text)) for name, text in parts]
     mark = mark_of(*(text for _, text in parts))
     shown = "\n\n".join(f"{name}:\nBEGIN {mark}\n{text}\nEND {mark}" for name, text in parts)
     return (
-        {"role": "system", "content": f"{task}\n\n{DATA.format(mark=mark)}\n\n{form}"},
+        {"role": "system", "content": f"{task}\n\n{data.format(mark=mark)}\n\n{form}"},
         {"role": "user", "content": f"{shown}\n\nThe data ends here. {form}"},
     )
+
+
+def texts_of(messages: Messages) -> list[str]:
+    """What `compose` put between the marks, in order."""
+    content = messages[-1]["content"]
+    mark = re.search(r"^BEGIN (\w{32})$", content, re.MULTILINE)
+    assert mark is not None, "these messages are not `compose`'s"
+    return re.findall(rf"^BEGIN {mark[1]}\n(.*?)\nEND {mark[1]}$", content, re.MULTILINE | re.DOTALL)
 
 
 REFERENCE_TASK = (

@@ -66,9 +66,8 @@ class Local:
             prompt = self._prompt(request)
             room = self.loaded.context - len(prompt)
             if room < request.max_tokens:
-                replies[place] = Reply.none(
-                    f"a question of {len(prompt)} tokens leaves {room} of the {request.max_tokens} to reply"
-                )
+                told = f"a question of {len(prompt)} tokens leaves {room} of the {request.max_tokens} to reply"
+                replies[place] = Reply.none(told, refused=True)
         kinds = {_sampling(request) for request in requests}
         for kind in sorted(kinds, key=repr):
             mine = [p for p, request in enumerate(requests) if replies[p] is None and _sampling(request) == kind]

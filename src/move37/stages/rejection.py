@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter
 from typing import Any
 
@@ -15,23 +14,28 @@ from move37.rollout.draw import Sampling
 from move37.sections import RejectionSample, stops
 from move37.stages import accepted, watch
 from move37.stages.context import Context
+from move37.stages.dataset import Row
+from move37.stages.judges import bind
+from move37.stages.making import Making
 from move37.tasks.curriculum import Curriculum
 from move37.types import Group, Rollout, Verdict
 
 
-class RejectionSampling:
+class RejectionSampling(Making):
     """As DeepSeek-R1, section 2.3.3: sample, keep what is right, drop what is hard to read, mix with other data.
 
     A step asks some prompts and leaves a shard of all responses; the data set is made from the shards in the end, so that
     nothing that was sampled is sampled again. Filters are rewards with a least score: a judge or a function of yours too.
     """
 
+    FOLDERS = ("rollouts",)
+
     def __init__(self, context: Context, name: str, section: RejectionSample) -> None:
-        self.context, self.name, self.section = context, name, section
-        self.log = context.run.log(name)
+        super().__init__(context, name, -(-section.prompts // section.prompts_per_step))
+        self.section = section
         self.tasks = context.chosen(section.tasks)
-        self.total = -(-section.prompts // section.prompts_per_step)
-        self.filters = rewards.weighted(section.least(), context.run.base)
+        filters = rewards.weighted(section.least(), context.run.base)
+        self.filters = bind(filters, context.run.base, self.log.path / "judged.jsonl", context.device)
         self.curriculum = Curriculum(self.tasks, context.recipe.seed)
         self.sampling = Sampling(
             temperature=section.temperature,
@@ -46,28 +50,12 @@ class RejectionSampling:
     def sentence(self) -> str:
         return self.section.sentence()
 
-    def run(self) -> None:
-        """The steps that are left, then the data set."""
-        done = self._resume()
-        for number in range(done + 1, self.total + 1):
-            started = time.perf_counter()
-            metrics = self.step(number)
-            metrics["seconds"] = time.perf_counter() - started
-            metrics["wall_s"] = sum(row["seconds"] for row in self.log.metrics()) + metrics["seconds"]
-            self.log.record(number, metrics)
-            self.context.display.step({"step": number, **metrics})
-            self._check_signal()
-            if self.context.interrupt.asked and number < self.total:
-                self.context.interrupt.stop(f"step {number} of {self.name}", self.context.run.resume_command())
-        rows = self.log.metrics()
+    def collect(self) -> tuple[list[Row], dict[str, Any]]:
         found = accepted.collect(self)
         if not found:
+            rows = self.log.metrics()
             raise NothingAccepted(f"{self.name}: none of {len(rows)} steps' responses was accepted. {_told(rows)}")
-        statistics = accepted.write(self, found)
-        for line in accepted.table(statistics):
-            self.context.display.note(f"{self.name}: {line}")
-        spent = {"rows": statistics["total"]["samples"], "tokens": sum(row["tokens"] for row in rows)}
-        self.log.finish({**spent, "seconds": sum(row["seconds"] for row in rows)}, "data")
+        return accepted.mixed(self, found)
 
     def step(self, number: int) -> dict[str, Any]:
         """Ask the next prompts; every response is kept with its scores."""
@@ -108,20 +96,10 @@ class RejectionSampling:
         asked = (number - 1) * self.section.prompts_per_step
         return min(self.section.prompts_per_step, self.section.prompts - asked)
 
-    def _resume(self) -> int:
-        """Steps on record whose shard is there. The draws of these are gone through again, which samples nothing."""
-        shards = self.log.shards()
-        done = 0
-        while done < len(self.log.metrics()) and done + 1 in shards:
-            done += 1
-        self.log.truncate_after(done)
-        for number in range(1, done + 1):
-            self.curriculum.draw(number, self._size(number))
-        if done:
-            self.context.display.note(f"{self.name}: going on after step {done} of {self.total}")
-        return done
+    def skip(self, number: int) -> None:
+        self.curriculum.draw(number, self._size(number))
 
-    def _check_signal(self) -> None:
+    def check(self) -> None:
         """Stop where nothing has been accepted for `starve_limit` steps in a row."""
         rows = self.log.metrics()
         last = rows[-self.section.starve_limit :]
