@@ -155,7 +155,8 @@ class LossSpec:
         kind "weight":     -sg[min(r_t, clip_high)] A_t logp_t                              CISPO
         kind "reinforce":  -A_t logp_t
         kind "cross_entropy": -w_t logp_t                                                   pretrain, SFT
-    plus kl_coef * k3(logp_t, ref_t), k3 = exp(ref - logp) - (ref - logp) - 1.
+    plus kl_coef * k3(logp_t, ref_t), k3 = exp(ref - logp) - (ref - logp) - 1,
+    plus tau/2 (sum_s logp_s - old_s)^2 / n over the n tokens of a response: each bears an equal part   Kimi k1.5
     """
 
     kind: Literal["clip", "weight", "reinforce", "cross_entropy"] = "clip"
@@ -163,6 +164,7 @@ class LossSpec:
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl_coef: float = 0.0
+    tau: float = 0.0
     # "sequence": mean over tokens, then over sequences (GRPO). "token": over all tokens of the update (DAPO).
     # "constant": sum / (sequences * max_tokens) (Dr. GRPO).
     normalise: Literal["sequence", "token", "constant"] = "token"

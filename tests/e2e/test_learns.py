@@ -28,7 +28,7 @@ class Early(Each):
         return Score(value=float((rollout.token_ids[rollout.sampled] < 60).sum() / max(1, rollout.length)))
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "reinforce"])
+@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "reinforce", "mirror_descent", "rest"])
 def test_every_algorithm_raises_a_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
     monkeypatch.setitem(rewards.REWARDS, "early", Early)
     folder.save(tiny.loaded(), tmp_path / "model")

@@ -36,6 +36,7 @@ KNOBS = {
         *("init", "tasks", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens", "temperature", "top_p"),
         *("stop", "reading", "filters", "keep_per_prompt", "choose", "mix", "starve_limit"),
     },
+    "merge": {"init", "other", "share"},
     "evaluate": {
         *("init", "tasks", "problems", "samples", "max_new_tokens", "temperature", "top_p", "top_k", "min_p"),
         *("stop", "greedy", "reading", "instruction"),

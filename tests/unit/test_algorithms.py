@@ -17,7 +17,7 @@ from move37.errors import RecipeError
 from move37.types import Credit, Group, LossSpec, Problem, Rollout, Stop, Verdict
 
 NAN = math.nan
-COMPARE_IN_GROUP = ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo"]
+COMPARE_IN_GROUP = ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "mirror_descent"]
 
 
 def rollout(
@@ -72,6 +72,8 @@ def plain(name: str, **options):
         # the others of the right one average 0, of a wrong one 1/3
         ("rloo", [1.0, -1 / 3, -1 / 3, -1 / 3]),
         ("reinforce", [0.75, -0.25, -0.25, -0.25]),
+        ("mirror_descent", [0.75, -0.25, -0.25, -0.25]),
+        ("rest", [1, 0, 0, 0]),
     ],
 )
 def test_advantages_of_one_right_in_four(name: str, expected: list[float]) -> None:
@@ -93,6 +95,24 @@ def test_reinforce_baseline_is_the_mean_of_the_step() -> None:
 
 def test_reinforce_works_with_one_response_per_problem() -> None:
     assert advantages(plain("reinforce").credit([group(1), group(0)], 10)) == [0.5, -0.5]
+
+
+def test_mirror_descent_against_the_partition_function() -> None:
+    # tau 1 / log 4, so exp(r / tau) is 4 for r = 1 and 1 for r = 0: mean of 4 1 1 2 (r = 1/2) = 2, tau log 2 = 1/2
+    soft = plain("mirror_descent", baseline="log_mean_exp", tau=1 / math.log(4))
+    assert advantages(soft.credit([group(1, 0, 0, 0.5)], 10)) == pytest.approx([0.5, -0.5, -0.5, 0])
+    assert advantages(soft.credit([group(1, 1, 1)], 10)) == [0, 0, 0]
+    # tau to infinity is the mean, tau to 0 the largest reward, and neither overflows
+    wide = plain("mirror_descent", baseline="log_mean_exp", tau=1e6).credit([group(1, 0, 0, 0)], 10)
+    assert advantages(wide) == pytest.approx([0.75, -0.25, -0.25, -0.25], abs=1e-6)
+    sharp = plain("mirror_descent", baseline="log_mean_exp", tau=1e-6).credit([group(900, 0, 0)], 10)
+    assert advantages(sharp) == pytest.approx([0, -900, -900], abs=1e-5)
+
+
+def test_rest_fits_the_best_one_alone() -> None:
+    fitted = advantages(plain("rest").credit([group(0.1, 1.1, 1.0), group(0.1, 0, NAN), group(1, 1)], 10))
+    assert fitted == [0, 1, 0, 0, 0, 1, 0]  # nothing of the second group reaches 0.5; of equal ones the first
+    assert advantages(plain("rest", threshold=0.1).credit([group(0.1, 0)], 10)) == [1, 0]
 
 
 @pytest.mark.parametrize("name", COMPARE_IN_GROUP)
@@ -228,7 +248,7 @@ def test_advantages_of_a_group_average_zero(rewards: list[list[float]], name: st
         assert abs(sum(next(credits).advantage for _ in members)) < 1e-9
 
 
-@given(some_groups, st.sampled_from([n for n in COMPARE_IN_GROUP if n not in ("dr_grpo", "rloo")]))
+@given(some_groups, st.sampled_from([n for n in COMPARE_IN_GROUP if n not in ("dr_grpo", "rloo", "mirror_descent")]))
 def test_standardised_advantages_have_unit_variance_or_none(rewards: list[list[float]], name: str) -> None:
     for members in rewards:
         found = np.array(advantages(plain(name).credit([group(*members)], 10)))
@@ -279,6 +299,7 @@ def test_credit_is_pure_and_keeps_the_order(rewards: list[list[float]], name: st
         ("cispo", {"kl_coef": 0.0, "weight_max": 5.0}),
         ("rloo", {"kl_coef": 0.0}),
         ("reinforce", {"kl_coef": 0.0, "baseline": "batch"}),
+        ("mirror_descent", {"kl_coef": 0.0, "baseline": "mean", "reset_optimizer": True}),
     ],
 )
 def test_defaults_are_the_published_ones(name: str, published: dict) -> None:
@@ -296,6 +317,8 @@ def test_defaults_are_the_published_ones(name: str, published: dict) -> None:
         ("gspo", {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4, "normalise": "sequence"}),
         ("cispo", {"kind": "weight", "clip_high": 5.0, "normalise": "token"}),
         ("reinforce", {"kind": "reinforce", "normalise": "constant"}),
+        ("mirror_descent", {"kind": "reinforce", "normalise": "constant", "tau": 0.1}),
+        ("rest", {"kind": "reinforce", "normalise": "constant"}),
     ],
 )
 def test_loss_specifications(name: str, spec: dict) -> None:
@@ -338,6 +361,12 @@ def test_options_can_not_be_changed_afterwards() -> None:
         ("dapo", {"overlong_buffer": 4096}, ["overlong_buffer=4096", "less than or equal to 1"]),
         ("cispo", {"weight_max": 0}, ["weight_max=0"]),
         ("reinforce", {"baseline": "group"}, ["baseline='group'", "'batch' or 'none'"]),
+        ("mirror_descent", {"tau": 0}, ["tau=0", "greater than 0"]),
+        ("mirror_descent", {"tau": -1.0}, ["tau=-1"]),
+        ("mirror_descent", {"baseline": "median"}, ["baseline='median'", "'log_mean_exp'"]),
+        ("mirror_descent", {"clip_high": 0.2}, ["mirror_descent", "'clip_high'"]),
+        ("grpo", {"epochs": 0}, ["epochs=0"]),
+        ("grpo", {"tau": 0.1}, ["grpo", "'tau'"]),
     ],
 )
 def test_impossible_options_are_told(name: str, options: dict, told: list[str]) -> None:

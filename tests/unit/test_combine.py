@@ -23,7 +23,7 @@ import os, sys, time
 from move37.rewards import scope
 from move37.types import Score
 
-def length(rollout, problem):
+def extent(rollout, problem):
     print("noise that must not reach the pipe")
     return len(rollout.text) / 10
 
@@ -254,7 +254,7 @@ def test_grading_again_forgets_the_first_time():
 
 def test_user_reward_with_its_scope(user):
     one = group("5", "6")
-    rewards = user(accuracy=1.0, length=1.0, sees=2.0)
+    rewards = user(accuracy=1.0, extent=1.0, sees=2.0)
     assert [w.reward.scope for w in rewards] == ["answer", "response", "answer"]
     grade([one], rewards, TASKS)
     # len("<think>so</think><answer>5</answer>") is 35
@@ -318,11 +318,11 @@ def test_in_process_reward_object():
 
 def test_resolving(user, tmp_path):
     assert resolve("accuracy", tmp_path) == ACCURACY
-    assert resolve("mine.py:length", tmp_path).source == f"{tmp_path}/mine.py:length"
+    assert resolve("mine.py:extent", tmp_path).source == f"{tmp_path}/mine.py:extent"
     for name, part in {
         "acuracy": "did you mean 'accuracy'",
-        "mine.py:lenght": "did you mean 'length'",
-        "mien.py:length": "did you mean 'mine.py'",
+        "mine.py:extnet": "did you mean 'extent'",
+        "mien.py:extent": "did you mean 'mine.py'",
         "mine.py:one_argument": "(rollout, problem)",
         "no_such_module:x": "No module named",
         "os:getcwdd": "getcwd",
@@ -339,9 +339,9 @@ def test_resolving(user, tmp_path):
 
 def test_two_rewards_of_one_name(user, tmp_path):
     user()
-    (tmp_path / "other.py").write_text("def length(rollout, problem):\n    return 0.0\n")
-    with pytest.raises(RewardError, match="length"):
-        weighted({"mine.py:length": 1.0, "other.py:length": 1.0}, tmp_path)
+    (tmp_path / "other.py").write_text("def extent(rollout, problem):\n    return 0.0\n")
+    with pytest.raises(RewardError, match="extent"):
+        weighted({"mine.py:extent": 1.0, "other.py:extent": 1.0}, tmp_path)
 
 
 def test_a_worker_that_does_not_load(tmp_path):
@@ -359,14 +359,14 @@ def test_a_worker_that_does_not_load(tmp_path):
     [
         ({"acuracy": 1}, "did you mean 'accuracy'"),
         ({"accuracy": {"weight": 1, "wieght": 2}}, "reward accuracy has no option 'wieght'"),
-        ({"mine.py:length": {"weight": 1, "n": 2}}, "takes weight, tasks and deadline_s"),
+        ({"mine.py:extent": {"weight": 1, "n": 2}}, "takes weight, tasks, from_step and deadline_s"),
         ({"accuracy": {}}, "reward accuracy: give a weight"),
         ({"accuracy": "1"}, "given: '1'"),
         ({"accuracy": True}, "given: True"),
         ({"accuracy": math.inf}, "given: inf"),
         ({"accuracy": {"weight": 1, "tasks": "chain"}}, "tasks='chain' is no list"),
         ({"accuracy": {"weight": 1, "tasks": []}}, "tasks=[] is no list"),
-        ({"mine.py:length": {"weight": 1, "deadline_s": 0}}, "deadline_s=0"),
+        ({"mine.py:extent": {"weight": 1, "deadline_s": 0}}, "deadline_s=0"),
     ],
 )
 def test_a_line_that_can_not_be(given, said):
@@ -377,10 +377,10 @@ def test_a_line_that_can_not_be(given, said):
 
 def test_a_line_is_a_weight_or_a_mapping():
     told = {
-        "accuracy": {"weight": 1.0, "tasks": None, "credit": "full"},
-        "x.py:f": {"weight": 0.5, "tasks": None, "deadline_s": 10.0},
+        "accuracy": {"weight": 1.0, "tasks": None, "from_step": 1, "credit": "full"},
+        "x.py:f": {"weight": 0.5, "tasks": None, "from_step": 2, "deadline_s": 10.0},
     }
-    assert settings({"accuracy": 1, "x.py:f": {"weight": 0.5}}) == settings(told) == told
+    assert settings({"accuracy": 1, "x.py:f": {"weight": 0.5, "from_step": 2}}) == settings(told) == told
 
 
 def test_worker_dies_with_its_children(tmp_path):
@@ -397,3 +397,12 @@ def test_worker_dies_with_its_children(tmp_path):
     pid = int((tmp_path / "pid").read_text())
     status = Path(f"/proc/{pid}/stat")
     assert not status.exists() or status.read_text().split()[2] == "Z" or os.getpgid(pid) == os.getpgid(0)
+
+
+def test_a_reward_counts_from_its_step_on_and_is_watched_before():
+    named = weighted({"accuracy": 1.0, "format": {"weight": 0.25, "from_step": 3}}, Path())
+    for step, paid in ((1, 1.0), (2, 1.0), (3, 1.25), (9, 1.25)):
+        one = group("5")
+        grade([one], [w.at(step) for w in named], TASKS)
+        assert one.rollouts[0].reward == paid
+        assert one.rollouts[0].scores["format"].value == 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,28 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from equations import EQUATIONS, MAX_TOKENS, Groups, Sequence
 from move37.algorithms import build
 from move37.learner.loss import Streams, Totals, k3, merge, policy_loss
 from move37.types import Credit, Group, LossSpec, Problem, Rollout, Stop, Verdict
 
 LN2 = math.log(2)
-
-
-@dataclass(kw_only=True)
-class Sequence:
-    """One response of a test: what the loss needs to know of it, in float64."""
-
-    logp: np.ndarray
-    old: np.ndarray
-    ref: np.ndarray
-    advantage: float = 0.0
-    weight: float = 1.0
-    reward: float = 0.0
-
-    @classmethod
-    def of(cls, logp: list[float], log_ratio: list[float], advantage: float = 1.0, weight: float = 1.0) -> Sequence:
-        logps = np.array(logp, float)
-        return cls(logp=logps, old=logps - np.array(log_ratio), ref=logps.copy(), advantage=advantage, weight=weight)
 
 
 def streams_of(sequences: list[Sequence], dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, Streams]:
@@ -165,13 +149,25 @@ def test_kl_by_hand() -> None:
     assert metrics["kl_sum"] == pytest.approx(1 - LN2)
 
 
+def test_squared_log_ratio_of_a_response_by_hand() -> None:
+    # log ratios 0.5 and 0.1: of the response 0.6. With tau 2 and credit 1 over 2 responses x 10:
+    # (-(-1 - 2) + 2/2 * 0.36) / 20 = 0.168; each token's gradient is (-1 + 2 * 0.6) / 20 = 0.01
+    # the other: (-1 * 4 + 2/2 * 0.04) / 20 = -0.198, (1 + 2 * -0.2) / 20 = 0.03
+    sequences = [Sequence.of([-1, -2], [0.5, 0.1]), Sequence.of([-4], [-0.2], advantage=-1)]
+    spec = LossSpec(kind="reinforce", normalise="constant", max_tokens=10, tau=2)
+    loss, gradient, metrics = run(sequences, spec)
+    assert loss == pytest.approx(0.168 - 0.198)
+    assert gradient == pytest.approx([0.01, 0.01, 0.03])
+    assert (metrics["squared_sum"], metrics["sequences"]) == pytest.approx((0.36 + 0.04, 2))
+
+
 # ---------------------------------------------------------------------------------- weights, types, extreme values
 
 
 def test_weight_zero_is_as_good_as_absent() -> None:
     masked = Sequence.of([-1, -1], [3.0, 3.0], advantage=7.0, weight=0.0)
     for normalise in ("sequence", "token", "constant"):
-        spec = LossSpec(normalise=normalise, max_tokens=5, kl_coef=0.1)
+        spec = LossSpec(normalise=normalise, max_tokens=5, kl_coef=0.1, tau=0.2)
         loss, gradient, metrics = run([*TWO, masked], spec)
         expected, expected_gradient, expected_metrics = run(TWO, spec)
         assert loss == pytest.approx(expected, abs=1e-15)
@@ -187,7 +183,7 @@ def test_every_kind_reports_the_drift_from_the_sampler() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [LossSpec(ratio=r, normalise=n) for r in ("token", "sequence") for n in ("sequence", "token")]
+    "spec", [LossSpec(ratio=r, normalise=n, tau=0.7) for r in ("token", "sequence") for n in ("sequence", "token")]
 )
 def test_forced_tokens_within_a_sequence_play_no_part(spec: LossSpec) -> None:
     """A token the sampler did not choose has weight 0 and no log-prob of the sampler (old is 0)."""
@@ -270,6 +266,7 @@ SPECS = [
     for ratio in ("token", "sequence")
     for normalise in ("sequence", "token", "constant")
 ]
+SPECS.append(LossSpec(kind="reinforce", normalise="constant", tau=0.3, max_tokens=7))
 
 
 def random_sequences(seed: int, count: int) -> list[Sequence]:
@@ -305,129 +302,6 @@ def test_micro_batches_sum_to_the_whole(seed: int, spec: LossSpec, cuts: set[int
 
 
 # ------------------------------------------------------------------------------------- the published equations
-
-# Each `equation` takes groups of sequences (rewards, old and reference log-probs) and returns the LOSS by the paper,
-# the sign turned, as plain loops over plain floats. `frozen` holds the log-probs that a stopped gradient sees.
-
-Groups = list[list[Sequence]]
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def std(values: list[float]) -> float:
-    return math.sqrt(mean([(v - mean(values)) ** 2 for v in values]))
-
-
-def clipped(ratio: float, low: float, high: float) -> float:
-    return low if ratio < low else high if ratio > high else ratio
-
-
-def grpo(groups: Groups, frozen: Groups, low: float = 0.2, high: float = 0.2, beta: float = 0.001) -> float:
-    per_sequence = []
-    for members in groups:
-        rewards = [s.reward for s in members]
-        for s in members:
-            credit = (s.reward - mean(rewards)) / std(rewards)
-            inner = 0.0
-            for t in range(len(s.logp)):
-                ratio = math.exp(s.logp[t]) / math.exp(s.old[t])
-                back = math.exp(s.ref[t]) / math.exp(s.logp[t])
-                surrogate = min(ratio * credit, clipped(ratio, 1 - low, 1 + high) * credit)
-                inner += surrogate - beta * (back - math.log(back) - 1)
-            per_sequence.append(inner / len(s.logp))
-    return -mean(per_sequence)
-
-
-def grpo_r1(groups: Groups, frozen: Groups) -> float:
-    return grpo(groups, frozen, low=10, high=10, beta=0.001)
-
-
-def dr_grpo(groups: Groups, frozen: Groups) -> float:
-    total, count = 0.0, 0
-    for members in groups:
-        for s in members:
-            credit = s.reward - mean([m.reward for m in members])
-            for t in range(len(s.logp)):
-                ratio = math.exp(s.logp[t] - s.old[t])
-                total += min(ratio * credit, clipped(ratio, 0.8, 1.2) * credit)
-            count += 1
-    return -total / (count * MAX_TOKENS)
-
-
-def dapo(groups: Groups, frozen: Groups) -> float:
-    total, tokens = 0.0, 0
-    cache = 0.2 * MAX_TOKENS
-    for members in groups:
-        right = [s.reward == 1 for s in members]
-        if all(right) or not any(right):
-            continue
-        shaped = []
-        for s in members:
-            n = len(s.logp)
-            punishment = 0.0 if n <= MAX_TOKENS - cache else (MAX_TOKENS - cache - n) / cache
-            shaped.append(s.reward + 0.5 * punishment)
-        for s, reward in zip(members, shaped, strict=True):
-            credit = (reward - mean(shaped)) / std(shaped)
-            for t in range(len(s.logp)):
-                ratio = math.exp(s.logp[t] - s.old[t])
-                total += min(ratio * credit, clipped(ratio, 1 - 0.2, 1 + 0.28) * credit)
-            tokens += len(s.logp)
-    return -total / tokens
-
-
-def rloo(groups: Groups, frozen: Groups) -> float:
-    per_sequence = []
-    for members in groups:
-        for i, s in enumerate(members):
-            others = [m.reward for j, m in enumerate(members) if j != i]
-            per_sequence.append((s.reward - mean(others)) * sum(s.logp))
-    return -mean(per_sequence) / MAX_TOKENS
-
-
-def gspo(groups: Groups, frozen: Groups) -> float:
-    per_sequence = []
-    for members in groups:
-        rewards = [s.reward for s in members]
-        for s in members:
-            credit = (s.reward - mean(rewards)) / std(rewards)
-            ratio = (math.exp(sum(s.logp)) / math.exp(sum(s.old))) ** (1 / len(s.logp))
-            per_sequence.append(min(ratio * credit, clipped(ratio, 1 - 3e-4, 1 + 4e-4) * credit))
-    return -mean(per_sequence)
-
-
-def cispo(groups: Groups, frozen: Groups) -> float:
-    total, tokens = 0.0, 0
-    for members, still in zip(groups, frozen, strict=True):
-        rewards = [s.reward for s in members]
-        for s, stopped in zip(members, still, strict=True):
-            credit = (s.reward - mean(rewards)) / std(rewards)
-            for t in range(len(s.logp)):
-                ratio = math.exp(stopped.logp[t] - s.old[t])
-                total += (5.0 if ratio > 5.0 else ratio) * credit * s.logp[t]
-            tokens += len(s.logp)
-    return -total / tokens
-
-
-def reinforce(groups: Groups, frozen: Groups) -> float:
-    everyone = [s for members in groups for s in members]
-    baseline = mean([s.reward for s in everyone])
-    return -mean([(s.reward - baseline) * sum(s.logp) for s in everyone]) / MAX_TOKENS
-
-
-MAX_TOKENS = 8
-R1 = {"clip_low": 10, "clip_high": 10, "kl_coef": 0.001, "reference_every": 25}
-EQUATIONS = [
-    ("grpo", {}, grpo),
-    ("grpo", R1, grpo_r1),
-    ("dr_grpo", {}, dr_grpo),
-    ("dapo", {}, dapo),
-    ("rloo", {}, rloo),
-    ("gspo", {}, gspo),
-    ("cispo", {}, cispo),
-    ("reinforce", {}, reinforce),
-]
 
 
 def random_groups(seed: int, spread: float) -> Groups:

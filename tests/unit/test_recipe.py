@@ -78,10 +78,10 @@ def test_every_mistake_is_told_at_once(recipe):
 def test_rewards_resolve_to_weights_and_options(recipe):
     rewards = load(recipe, ["rl.rewards.format=0.2", "rl.rewards.accuracy.weight=2"]).stages["rl"].rewards
     assert rewards == {
-        "format": {"weight": 0.2, "tasks": None, "reading": "tags"},
-        "accuracy": {"weight": 2.0, "tasks": None, "credit": "full"},
+        "format": {"weight": 0.2, "tasks": None, "from_step": 1, "reading": "tags"},
+        "accuracy": {"weight": 2.0, "tasks": None, "from_step": 1, "credit": "full"},
     }
-    assert load(recipe).stages["rl"].rewards == {"accuracy": {"weight": 1.0, "tasks": None, "credit": "full"}}
+    assert load(recipe).stages["rl"].rewards == {"accuracy": {"weight": 1.0, "tasks": None, "from_step": 1, "credit": "full"}}
 
 
 def test_rewards_take_what_the_stage_says(recipe):

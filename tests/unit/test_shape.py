@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from move37.errors import RecipeError
 from move37.recipe import parse
 from move37.rewards import resolve
-from move37.rewards.length import Cosine
+from move37.rewards.length import Cosine, Length, by_pass_rate, by_range
 from move37.rewards.readability import Readable, code_block, long_paragraph, mixed_languages
 from move37.rewards.repetition import Repetition, repeated
+from move37.rewards.steps import Steps, steps, true
 from move37.types import Problem, Rollout, Stop, Verdict
 
 PROBLEM = Problem(id="p", task="t", question="?", answer="5")
@@ -71,6 +73,131 @@ def test_cosine_takes_the_limit_of_its_stage():
     assert parse(raw, "test").stages["rl"].rewards["cosine"]["max_tokens"] == 77
     stage["rewards"]["cosine"] = {"weight": 1, "max_tokens": 5}
     assert parse(raw, "test").stages["rl"].rewards["cosine"]["max_tokens"] == 5
+
+
+@pytest.mark.parametrize(
+    ("lengths", "right", "expected"),
+    [
+        # 10 to 30: 0.5 - 0/20, 0.5 - 10/20, 0.5 - 20/20
+        ([10, 20, 30], [True, True, True], [0.5, 0.0, -0.5]),
+        # a wrong one is never paid for being short, and loses like a right one for being long
+        ([10, 20, 30], [False, False, False], [0.0, 0.0, -0.5]),
+        # the range is that of all responses: a right one in the middle of two wrong ones earns 0.5 - 15/20
+        ([10, 25, 30], [False, True, False], [0.0, -0.25, -0.5]),
+        ([12, 12, 12], [True, False, True], [0.0, 0.0, 0.0]),
+        ([7], [True], [0.0]),
+    ],
+)
+def test_kimis_length_reward_by_hand(lengths, right, expected):
+    assert by_range(lengths, right) == pytest.approx(expected)
+
+
+def test_prime_rls_length_penalty_by_hand():
+    # half of four right; 0.5 * 10/40, 20/40, 40/40, 40/40
+    assert by_pass_rate([10, 20, 40, 40], [True, False, True, False]) == pytest.approx([-0.125, -0.25, -0.5, -0.5])
+    assert by_pass_rate([10, 20], [False, False]) == [0, 0]
+
+
+def test_length_compares_the_responses_to_one_problem():
+    def one(problem, length, verdict=Verdict.RIGHT):
+        return rollout([1] * length, verdict=verdict), replace(PROBLEM, id=problem)
+
+    items = [one("a", 10), one("b", 100), one("a", 30, Verdict.WRONG), one("b", 50), one("b", 900, Verdict.CANNOT_TELL)]
+    values = [score.value for score in Length().scores(items)]
+    assert values[:4] == [0.5, -0.5, -0.5, 0.5]  # 900 would have made b's two alike
+    assert math.isnan(values[4])
+    assert [score.value for score in Length(form="pass_rate").scores(items[:4])] == pytest.approx([-1 / 6, -1, -0.5, -0.5])
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.booleans()), min_size=1, max_size=16))
+def test_the_length_reward_is_bounded_and_pays_wrong_ones_nothing(group):
+    values = by_range(*zip(*group, strict=True))
+    assert all(-0.5 <= value <= (0.5 if right else 0.0) for value, (_, right) in zip(values, group, strict=True))
+    for (n, right), value in zip(group, values, strict=True):
+        for (m, other), smaller in zip(group, values, strict=True):
+            assert right != other or n >= m or value >= smaller  # of two equally right ones the shorter never earns less
+
+
+def recipe_of(**rl):
+    stage = {"stage": "rl", "steps": 40, **rl}
+    return parse({"name": "x", "model": "bundled", "tasks": {"c": {"family": "chain"}}, "stages": {"rl": stage}}, "test")
+
+
+@pytest.mark.parametrize(
+    ("rl", "told"),
+    [
+        ({"rewards": {"accuracy": 1, "length": 0.5}, "samples_per_prompt": 1, "algorithm": "reinforce"}, "length compares"),
+        ({"rewards": {"accuracy": 1, "length": {"weight": 1, "form": "kmi"}}}, "form='kmi'.*'kimi' or 'pass_rate'"),
+        ({"rewards": {"accuracy": 1, "length": {"weight": 1, "from_step": 41}}}, "from_step=41.*40 steps"),
+        ({"rewards": {"accuracy": 1, "length": {"weight": 1, "from_step": 0}}}, "from_step=0"),
+        ({"rewards": {"accuracy": 1, "length": {"weight": 1, "from_step": True}}}, "from_step=True"),
+    ],
+)
+def test_length_rewards_that_can_not_be(rl, told):
+    with pytest.raises(RecipeError, match=told):
+        recipe_of(**rl)
+
+
+def test_warm_up_stands_in_the_recipe_and_has_no_place_in_a_filter():
+    rewards = recipe_of(rewards={"accuracy": 1, "length": {"weight": 0.5, "from_step": 20}}).stages["rl"].rewards
+    assert rewards["length"].items() >= {"weight": 0.5, "from_step": 20, "form": "kimi"}.items()
+    assert rewards["accuracy"]["from_step"] == 1
+    stage = {"stage": "rejection_sample", "prompts": 4, "filters": {"length": {"least": 0.0, "from_step": 3}}}
+    raw = {"name": "x", "model": "bundled", "tasks": {"c": {"family": "chain"}}, "stages": {"kept": stage}}
+    with pytest.raises(RecipeError, match=r"length.*from_step"):
+        parse(raw, "test")
+    stage["filters"] = {"length": {"least": 0.0}}
+    assert parse(raw, "test").stages["kept"].filters["length"]["least"] == 0.0
+    stage["samples_per_prompt"] = 1
+    with pytest.raises(RecipeError, match="length compares"):
+        parse(raw, "test")
+
+
+# ------------------------------------------------------------------------------------------------------------- steps
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("12+7=19", [("12+7", "19", True)]),
+        ("3+4=8 Wait. 3+4=7", [("3+4", "8", False), ("3+4", "7", True)]),
+        # a solution of the tiny world: each line goes on from the one before
+        ("47*36\n=47*30+47*6\n=1410+282\n=1692", [("47*36", "47*30+47*6", True), ("47*30+47*6", "1410+282", True),
+                                                  ("1410+282", "1692", True)]),
+        ("12+7=19\n19+3=22", [("12+7", "19", True), ("19+3", "22", True)]),
+        ("(3+4=7)", [("3+4", "7", True)]),
+        ("7/2=3 and 6÷2=3, 2×4 = 8", [("7/2", "3", False), ("6÷2", "3", True), ("2×4", "8", True)]),
+        ("1/3+2/3=1", [("1/3+2/3", "1", True)]),  # exact
+        ("5-9=-4, -2*-3=6", [("5-9", "-4", True), ("-2*-3", "6", True)]),
+        ("4/0=4", [("4/0", "4", False)]),
+        ("((1+1=2", [("1+1", "2", True)]),
+        ("1+(1+1=2", [("1+(1+1", "2", False)]),
+        ("7 cats. x=3. 2x+3+1=6. x + 3 + 1 = 6. 3+4=7.5. 1+1=2x. 5=5. f(2)+1=3", []),
+    ],
+)  # fmt: skip
+def test_steps_by_hand(text, expected):
+    assert [(left, right, true(left, right)) for left, right in steps(text)] == expected
+
+
+def test_the_share_of_true_steps():
+    thought = replace(rollout([1], text="3+4=8 Wait. 3+4=7, 7*2=14."), verdict=Verdict.WRONG)
+    score = Steps().score(thought, PROBLEM)
+    assert (score.value, score.parts) == (pytest.approx(2 / 3), {"steps": 3})
+    assert Steps.scope == "thinking"
+    assert Steps().score(replace(thought, text="It is 7."), PROBLEM).value == 0
+    assert Steps().score(replace(thought, text="9" * 5000 + "+1=" + "9" * 5000), PROBLEM).value == 0  # no attempt is made
+
+
+@given(st.text(alphabet="0123456789+-*/()=. \n", max_size=80))
+def test_nothing_written_raises_or_runs(text):
+    assert all(true(left, right) in (True, False) for left, right in steps(text))
+
+
+@given(st.integers(-99, 99), st.sampled_from("+-*"), st.integers(0, 99))
+def test_steps_agree_with_arithmetic(a, sign, b):
+    value = {"+": a + b, "-": a - b, "*": a * b}[sign]
+    assert [true(*pair) for pair in steps(f"{a}{sign}{b}={value}")] == [True]
+    assert [true(*pair) for pair in steps(f"{a} {sign} {b} = {value + 1}")] == [False]
 
 
 # -------------------------------------------------------------------------------------------------------- repetition

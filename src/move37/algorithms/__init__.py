@@ -16,7 +16,9 @@ from move37.algorithms.dapo import DAPO
 from move37.algorithms.dr_grpo import DrGRPO
 from move37.algorithms.grpo import GRPO
 from move37.algorithms.gspo import GSPO
+from move37.algorithms.mirror_descent import MirrorDescent
 from move37.algorithms.reinforce import Reinforce
+from move37.algorithms.rest import ReST
 from move37.algorithms.rloo import RLOO
 from move37.options import build as choose
 
@@ -30,6 +32,8 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "gspo": GSPO,
     "cispo": CISPO,
     "reinforce": Reinforce,
+    "mirror_descent": MirrorDescent,
+    "rest": ReST,
 }
 
 

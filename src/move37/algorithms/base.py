@@ -35,6 +35,8 @@ class Algorithm(ABC):
     overlong_buffer: Annotated[float, Field(gt=0, le=1)] = 0.2  # last share of the token limit that "soft" punishes
     overlong_penalty: NonNegative = 0.5  # reward taken off at the limit; DAPO's 1 is for rewards of -1 and 1
     zero_groups: Literal["keep", "drop"] = "keep"  # groups without a nonzero advantage: in the denominators, or out
+    epochs: Annotated[int, Field(ge=1)] = 1  # passes over a step's rollouts, each of updates_per_step updates
+    reset_optimizer: bool = False  # forget the optimizer's moments before each step
 
     @property
     def needs_group(self) -> bool:

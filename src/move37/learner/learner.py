@@ -87,6 +87,10 @@ class Learner:
         self.version += 1
         return {**sums, "grad_norm": float(norm), "lr": rate}
 
+    def reset_optimizer(self) -> None:
+        """Forget the moments; the count of updates, and with it the schedule of the learning rate, goes on."""
+        self.optimizer = Optimizer(self.model, self.settings)
+
     @torch.no_grad()
     def logprobs(
         self, examples: Sequence[Example], temperature: float, model: nn.Module | None = None

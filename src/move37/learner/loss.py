@@ -36,8 +36,8 @@ class Totals:
 class Streams:
     """What belongs to each target token beside its log-prob. Floats are of the dtype of the log-probs, nats.
 
-    Optional streams are needed when the specification uses them: `old` by the kinds clip and weight (others only
-    report the drift from it), `advantage` by all kinds but cross_entropy, `ref` where kl_coef > 0.
+    Optional streams are needed when the specification uses them: `old` by the kinds clip and weight and where tau > 0
+    (others only report the drift from it), `advantage` by all kinds but cross_entropy, `ref` where kl_coef > 0.
     """
 
     weight: Tensor  # [M] of the credit; 0 keeps the token out, ratio of its sequence included
@@ -51,7 +51,7 @@ class Streams:
 def policy_loss(logprobs: Tensor, streams: Streams, spec: LossSpec, totals: Totals) -> tuple[Tensor, dict[str, Tensor]]:
     """This micro-batch's part of the update's loss, and its metrics.
 
-    With w the weight, l the per-token loss of `spec.kind` plus kl_coef * k3, i the sequence of token t:
+    With w the weight, l the per-token loss of `spec.kind` plus the terms of kl_coef and tau, i the sequence of token t:
 
         normalise "sequence":  sum_t w_t l_t / lengths_i / totals.sequences
         normalise "token":     sum_t w_t l_t / totals.tokens
@@ -67,7 +67,8 @@ def policy_loss(logprobs: Tensor, streams: Streams, spec: LossSpec, totals: Tota
         The loss, a scalar of the dtype of `logprobs`, and detached scalars that `merge` adds up over micro-batches:
         `tokens` (of nonzero weight; the others below count only those), `clip_count` (tokens whose gradient the clip
         removed; for the kind weight those whose weight it capped), `ratio_max`, `drift_sum` (k3 of KL(old || new),
-        nats; these three where `old` is given), `kl_sum` (k3 of KL(new || reference), nats; where kl_coef > 0).
+        nats; these three where `old` is given), `kl_sum` (k3 of KL(new || reference), nats; where kl_coef > 0),
+        `squared_sum` (of the squared log ratios of whole sequences) over `sequences` (both where tau > 0).
 
     Deviations: log ratios are cut at +20 before exp, where the gradient of that term becomes 0.
     """
@@ -83,6 +84,11 @@ def policy_loss(logprobs: Tensor, streams: Streams, spec: LossSpec, totals: Tota
         kl = k3(logprobs, _need(streams.ref, "ref"))
         per_token = per_token + spec.kl_coef * kl
         metrics["kl_sum"] = _summed(kl, streams)
+    if spec.tau > 0:
+        squared = _squared_log_ratio(logprobs - _need(streams.old, "old"), streams)
+        per_token = per_token + spec.tau / 2 * squared
+        metrics["squared_sum"] = _summed(squared, streams)
+        metrics["sequences"] = (_by_sequence(torch.ones_like(logprobs), streams) > 0).sum()
     return (_shares(streams, spec, totals) * per_token).sum(), metrics
 
 
@@ -125,12 +131,21 @@ def _per_token(logprobs: Tensor, ratio: Tensor | None, streams: Streams, spec: L
 def _ratio(log_ratio: Tensor, streams: Streams, spec: LossSpec) -> Tensor:
     """[M] pi / pi_old per token, or its geometric mean over the sequence given to each of the sequence's tokens."""
     if spec.ratio == "sequence":
-        learned = log_ratio * (streams.weight != 0)  # forced tokens have no log-prob of the sampler
-        sums = log_ratio.new_zeros(len(streams.lengths)).index_add(0, streams.sequence, learned)
-        log_ratio = (sums / streams.lengths)[streams.sequence]
+        log_ratio = (_by_sequence(log_ratio, streams) / streams.lengths)[streams.sequence]
     else:
         assert spec.ratio == "token", f"unknown ratio {spec.ratio!r}"
     return log_ratio.clamp(max=LOG_LIMIT).exp()
+
+
+def _squared_log_ratio(log_ratio: Tensor, streams: Streams) -> Tensor:
+    """[M] (sum of the sequence's log ratios)^2 / its tokens, so that a sum over these tokens is the square."""
+    return (_by_sequence(log_ratio, streams).square() / streams.lengths)[streams.sequence]
+
+
+def _by_sequence(values: Tensor, streams: Streams) -> Tensor:
+    """[S] sums over the learned tokens; forced ones have no log-prob of the sampler."""
+    learned = values * (streams.weight != 0)
+    return values.new_zeros(len(streams.lengths)).index_add(0, streams.sequence, learned)
 
 
 def _shares(streams: Streams, spec: LossSpec, totals: Totals) -> Tensor:

@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from move37.rewards.accuracy import Accuracy
 from move37.rewards.base import Each, Item, Reward
 from move37.rewards.consistent import Language
 from move37.rewards.judge import JudgePair, JudgeReference, JudgeRubric
-from move37.rewards.length import Cosine
+from move37.rewards.length import Cosine, Length
 from move37.rewards.readability import Readable
 from move37.rewards.reading import Format
 from move37.rewards.repetition import Repetition
+from move37.rewards.steps import Steps
 from move37.rewards.user import DEADLINE_S, UserReward, load, scope, scope_of
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "UserReward",
     "Weighted",
     "check_paid",
+    "check_stage",
     "check_tasks",
     "resolve",
     "scope",
@@ -50,7 +53,9 @@ REWARDS: dict[str, type[Reward]] = {
     "language": Language,
     "readable": Readable,
     "cosine": Cosine,
+    "length": Length,
     "repetition": Repetition,
+    "steps": Steps,
     "judge_pair": JudgePair,
     "judge_reference": JudgeReference,
     "judge_rubric": JudgeRubric,
@@ -65,13 +70,18 @@ class Weighted:
     weight: float
     reward: Reward
     tasks: tuple[str, ...] | None = None  # whose rollouts it scores; None: all
+    from_step: int = 1  # the first step of RL in which it counts; before that it is only watched
 
     def covers(self, task: str) -> bool:
         return self.tasks is None or task in self.tasks
 
+    def at(self, step: int) -> Weighted:
+        """What it is in a step of RL."""
+        return self if step >= self.from_step else dataclasses.replace(self, weight=0.0)
+
 
 def settings(given: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> dict[str, dict[str, Any]]:
-    """A recipe's `rewards` with every option visible: name -> {weight, tasks, options}. A bare number is a weight.
+    """A recipe's `rewards` with every option visible: name -> {weight, tasks, from_step, options}. A bare number is a weight.
 
     Loads nothing of a user's: that is for `weighted`. Options `max_tokens` and `reading` that are not given are the
     stage's, of which `stage` has the values.
@@ -87,7 +97,10 @@ def settings(given: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -
             raise RecipeError(f"reward {name}: give a weight, or {{weight: ..., and options}}; given: {value!r}")
         if tasks is not None and not (isinstance(tasks, list) and tasks and all(isinstance(task, str) for task in tasks)):
             raise RecipeError(f"reward {name}: tasks={tasks!r} is no list of task names; leave it out for all tasks")
-        found[name] = {"weight": float(weight), "tasks": tasks, **_options(name, options)}
+        from_step = options.pop("from_step", 1)
+        if isinstance(from_step, bool) or not isinstance(from_step, int) or from_step < 1:
+            raise RecipeError(f"reward {name}: from_step={from_step!r} is no step; 1 is the first")
+        found[name] = {"weight": float(weight), "tasks": tasks, "from_step": from_step, **_options(name, options)}
         for key in ("max_tokens", "reading"):
             if key in found[name] and found[name][key] is None:
                 found[name][key] = (stage or {}).get(key)
@@ -100,7 +113,7 @@ def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
         return build("reward", REWARDS, name, options).settings()
     deadline = options.pop("deadline_s", DEADLINE_S)
     if options:
-        valid = "weight, tasks and deadline_s"
+        valid = "weight, tasks, from_step and deadline_s"
         raise RecipeError(f"reward {name} is your own and has no option {next(iter(options))!r}; it takes {valid}")
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 0 < deadline < math.inf:
         raise RecipeError(f"reward {name}: deadline_s={deadline!r} is no number of seconds above 0")
@@ -130,6 +143,19 @@ def check_paid(given: Mapping[str, Mapping[str, Any]], drawn: Sequence[str]) -> 
             raise ValueError(f"task {task} is drawn but no reward pays it; name it in a reward's `tasks`, or do not draw it")
 
 
+def check_stage(given: Mapping[str, Mapping[str, Any]], samples: int, steps: int) -> None:
+    """Whether the rewards of `settings` can say anything in a stage of so many samples per problem and steps.
+
+    Raises:
+        ValueError: a reward that compares the members of a group of one, or one that would never count.
+    """
+    for name, options in given.items():
+        if samples == 1 and name in REWARDS and REWARDS[name].needs_group:
+            raise ValueError(f"{name} compares the responses to one problem: set samples_per_prompt to 2 or more")
+        if options["from_step"] > steps:
+            raise ValueError(f"{name}.from_step={options['from_step']}, but there are {steps} steps: it would never count")
+
+
 def _known(name: str) -> None:
     if name not in REWARDS:
         near = nearest(name, REWARDS)
@@ -144,12 +170,12 @@ def weighted(given: Mapping[str, Any], where: Path) -> list[Weighted]:
     """
     found: dict[str, Weighted] = {}
     for key, value in settings(given).items():
-        weight, tasks = value.pop("weight"), value.pop("tasks")
+        weight, tasks, from_step = (value.pop(key) for key in ("weight", "tasks", "from_step"))
         reward = resolve(key, where, value)
         name = key.rpartition(":")[2]
         if name in found:
             raise RewardError(f"two rewards are named {name!r}; rename one of the functions")
-        found[name] = Weighted(name, weight, reward, tuple(tasks) if tasks else None)
+        found[name] = Weighted(name, weight, reward, tuple(tasks) if tasks else None, from_step)
     return list(found.values())
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from move37.options import STRICT
-from move37.rewards.base import Each
+from move37.rewards.base import Each, Item, Reward
 from move37.types import Problem, Rollout, Score, Verdict
 
 
@@ -47,3 +49,63 @@ class Cosine(Each):
         start, end = (self.right_short, self.right_long) if right else (self.wrong_short, self.wrong_long)
         share = min(1.0, rollout.length / self.max_tokens)
         return Score(value=end + (start - end) / 2 * (1 + math.cos(math.pi * share)))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Length(Reward):
+    """Shorter than the other responses to the same problem; only a right one gains by it. Of a response of n tokens:
+
+        form kimi (Kimi k1.5, arXiv 2501.12599, section 2.3.3):
+            l = 0.5 - (n - min) / (max - min);   l for a right response, min(0, l) for a wrong one
+        form pass_rate (prime-rl's linear penalty, 2026):
+            -(share of right responses) * n / max
+
+    min and max are over the responses to the problem in one step, right and wrong together. kimi gives 0 to all where they are
+    equally long. pass_rate does little before most responses are right, which is a warm-up of its own; prime-rl's weight is
+    0.25. The paper of Kimi gives no weight, and begins without the penalty: `from_step`. Deviation: a response of which
+    the verifier can not tell gets no score and enters neither min, max nor share.
+    """
+
+    pays_length: ClassVar[bool] = True
+    needs_group: ClassVar[bool] = True
+
+    form: Literal["kimi", "pass_rate"] = "kimi"
+
+    def scores(self, items: Sequence[Item]) -> list[Score]:
+        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for place, (rollout, problem) in enumerate(items):
+            if rollout.verdict is not Verdict.CANNOT_TELL:
+                groups[problem.task, problem.id].append(place)
+        found = [Score.cannot_tell("the verifier can not tell")] * len(items)
+        for places in groups.values():
+            lengths = [items[i][0].length for i in places]
+            right = [items[i][0].verdict is Verdict.RIGHT for i in places]
+            values = by_range(lengths, right) if self.form == "kimi" else by_pass_rate(lengths, right)
+            for place, value in zip(places, values, strict=True):
+                found[place] = Score(value=value)
+        return found
+
+
+def by_range(lengths: Sequence[int], right: Sequence[bool]) -> list[float]:
+    """Kimi's length reward of one problem's responses: 0.5 for the shortest down to -0.5; of wrong ones what is below 0.
+
+    Example:
+        >>> by_range([10, 20, 30, 10], [True, True, True, False])
+        [0.5, 0.0, -0.5, 0.0]
+    """
+    low, high = min(lengths), max(lengths)
+    if low == high:
+        return [0.0] * len(lengths)
+    shares = [0.5 - (n - low) / (high - low) for n in lengths]
+    return [share if ok else min(0.0, share) for share, ok in zip(shares, right, strict=True)]
+
+
+def by_pass_rate(lengths: Sequence[int], right: Sequence[bool]) -> list[float]:
+    """prime-rl's length penalty of one problem's responses, before its weight.
+
+    Example:
+        >>> by_pass_rate([10, 40], [True, False])
+        [-0.125, -0.5]
+    """
+    rate = sum(right) / len(right)
+    return [-rate * n / max(1, *lengths) for n in lengths]

@@ -12,6 +12,7 @@ from pydantic import Field
 from move37.sections.base import INIT, Artefact, Loop, Section, StageSection, stops
 from move37.sections.evaluate import Evaluate
 from move37.sections.hardware import Hardware
+from move37.sections.merge import Merge
 from move37.sections.pretrain import Pretrain
 from move37.sections.rejection import RejectionSample
 from move37.sections.rl import RL
@@ -25,6 +26,7 @@ STAGE_KINDS: dict[str, type[StageSection]] = {
     "sft": SFT,
     "rl": RL,
     "rejection_sample": RejectionSample,
+    "merge": Merge,
     "evaluate": Evaluate,
 }
 AnyStage = Annotated[Union[tuple(STAGE_KINDS.values())], Field(discriminator="stage")]
@@ -44,6 +46,7 @@ __all__ = [
     "GymTask",
     "Hardware",
     "Loop",
+    "Merge",
     "Optimizer",
     "Pretrain",
     "RejectionSample",

@@ -46,12 +46,17 @@ class RejectionSample(StageSection):
     @classmethod
     def _visible(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         stage = {"max_tokens": info.data.get("max_new_tokens"), "reading": info.data.get("reading")}
-        return {name: {"least": given.pop("weight"), **given} for name, given in rewards.settings(_weights(value), stage).items()}
+        found = rewards.settings(_weights(value), stage)
+        for name, given in found.items():
+            if given.pop("from_step") != 1:
+                raise ValueError(f"{name}: a filter has no from_step; that is for the rewards of rl")
+        return {name: {"least": given.pop("weight"), **given} for name, given in found.items()}
 
     @model_validator(mode="after")
     def _shares(self) -> RejectionSample:
         if sum(self.mix.values()) >= 1:
             raise ValueError(f"mix: the shares sum to {sum(self.mix.values()):g}, which leaves nothing for what is accepted")
+        rewards.check_stage(rewards.settings(self.least()), self.samples_per_prompt, 1)
         return self
 
     def inputs(self) -> dict[str, str]:

@@ -80,6 +80,7 @@ class RL(TrainingSection):
             raise ValueError(
                 f"algorithm {self.algorithm['name']} compares samples of a group: set samples_per_prompt to 2 or more"
             )
+        rewards.check_stage(self.rewards, self.samples_per_prompt, self.steps)
         return self
 
     def check_tasks(self, drawn: Sequence[str]) -> None:
@@ -104,6 +105,8 @@ class RL(TrainingSection):
             if self.updates_per_step == 1
             else f"{self.updates_per_step} updates of about {total // self.updates_per_step}"
         )
+        epochs = self.build_algorithm().epochs
+        updates += f" in each of {epochs} epochs" if epochs > 1 else ""
         return (
             f"{self.steps} steps; each samples {self.prompts_per_step} prompts x {self.samples_per_prompt} = {total} responses "
             f"of at most {self.max_new_tokens} tokens and makes {updates}, in micro-batches of at most "

@@ -11,10 +11,11 @@ from move37.files import fingerprint
 from move37.recipe import Recipe
 from move37.report.live import Live
 from move37.runs import Run, StageLog
-from move37.sections import RL, SFT, AnyStage, Evaluate, Pretrain, RejectionSample, StageSection
+from move37.sections import RL, SFT, AnyStage, Evaluate, Merge, Pretrain, RejectionSample, StageSection
 from move37.stages.checking import check_data, check_model, check_tasks, evaluate_checkpoint
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.evaluate import Evaluation
+from move37.stages.merge import Merging
 from move37.stages.pretrain import Pretraining
 from move37.stages.rejection import RejectionSampling
 from move37.stages.rl import RLTraining
@@ -44,6 +45,7 @@ RUNNERS: dict[type[StageSection], type[Stage]] = {
     SFT: FineTuning,
     RL: RLTraining,
     RejectionSample: RejectionSampling,
+    Merge: Merging,
     Evaluate: Evaluation,
 }
 

@@ -39,7 +39,7 @@ class RLTraining(Training):
         self.algorithm = section.build_algorithm()
         self.spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
         self.loaded = context.load(section)
-        updates = section.steps * section.updates_per_step
+        updates = section.steps * section.updates_per_step * self.algorithm.epochs
         self.learner = Learner(
             self.loaded.model,
             section.optimizer,
@@ -97,7 +97,7 @@ class RLTraining(Training):
                 seed = watch.mix(self.context.recipe.seed, self.name, number, attempt)
                 groups = self.sampler.sample(problems, self.section.samples_per_prompt, self.sampling, seed)
             with clock.time("grade"):
-                reports.append(self._grade(groups))
+                reports.append(self._grade(number, groups))
             teaching = [g for g in groups if self.algorithm.teaches(g) or not self.algorithm.dynamic_sampling]
             sampled += len(groups)
             thrown += len(groups) - len(teaching)
@@ -106,23 +106,29 @@ class RLTraining(Training):
                 break
         return kept, reports, thrown / sampled
 
-    def _grade(self, groups: list[Group]) -> GradeReport:
-        return grade(groups, self.rewards, self.tasks, self.section.reading)
+    def _grade(self, number: int, groups: list[Group]) -> GradeReport:
+        return grade(groups, [w.at(number) for w in self.rewards], self.tasks, self.section.reading)
 
     def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
-        """The step's updates, each on its own random part of the rollouts."""
+        """The step's updates; in each epoch each is on its own random part of the rollouts."""
         examples = [Example.of(c) for c in credits if c.weight != 0]
         if self.reference is not None:
             self._add_reference(examples)
-        order = np.random.Generator(np.random.Philox(key=watch.mix(self.context.recipe.seed, "split", number)))
-        parts = np.array_split(order.permutation(len(examples)), self.section.updates_per_step)
+        if self.algorithm.reset_optimizer:
+            self.learner.reset_optimizer()
         told = []
-        for part in (p for p in parts if len(p)):
+        for part in (p for epoch in range(self.algorithm.epochs) for p in self._parts(number, epoch, len(examples)) if len(p)):
             sums = self.learner.step([examples[i] for i in sorted(part)], self.spec)
             if not told:
                 self._check_mismatch(number, sums)
             told.append(sums)
         return watch.update_metrics(told)
+
+    def _parts(self, number: int, epoch: int, examples: int) -> list[np.ndarray]:
+        """Which of the step's examples each update of an epoch learns from."""
+        purpose = ["split", number] if epoch == 0 else ["split", number, epoch]
+        order = np.random.Generator(np.random.Philox(key=watch.mix(self.context.recipe.seed, *purpose)))
+        return np.array_split(order.permutation(examples), self.section.updates_per_step)
 
     def _add_reference(self, examples: list[Example]) -> None:
         """Log-probs under the reference policy, through the learner's own code."""
@@ -140,7 +146,7 @@ class RLTraining(Training):
         started = time.perf_counter()
         seed = watch.mix(self.context.recipe.seed, "probe", 0)  # the same streams each time: what differs is the policy
         groups = self.sampler.sample(self.probe_problems, PROBE_SAMPLES, self.sampling, seed)
-        self._grade(groups)
+        self._grade(number, groups)
         self.log.probe(number, watch.probe_metrics(groups), groups)
         return time.perf_counter() - started
 

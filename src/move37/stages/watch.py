@@ -142,6 +142,9 @@ def update_metrics(told: Sequence[dict[str, float]]) -> dict[str, float]:
         metrics["ratio_max"] = max(t["ratio_max"] for t in told)
     if "kl_sum" in told[0]:
         metrics["kl"] = sum(t["kl_sum"] for t in told) / tokens
+    if "squared_sum" in told[0]:
+        last = told[-1]  # the furthest from the policy that sampled
+        metrics["log_ratio_rms"] = (last["squared_sum"] / max(1.0, last["sequences"])) ** 0.5
     return metrics
 
 
