@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from move37.stages.pairs import Written, pairs
+from move37.stages.shorter import Written, pairs
 
 
 def right(text: str, tokens: int, passes: bool = True) -> Written:
