@@ -34,7 +34,7 @@ KNOBS = {
     | {"init", "data", "columns", "epochs", "steps", "examples_per_step", "held_out", "max_tokens"},
     "rejection_sample": {
         *("init", "tasks", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens", "temperature", "top_p"),
-        *("stop", "reading", "filters", "keep_per_prompt", "choose", "mix", "starve_limit"),
+        *("stop", "reading", "filters", "rows", "longer", "keep_per_prompt", "choose", "mix", "starve_limit"),
     },
     "merge": {"init", "other", "share"},
     "evaluate": {

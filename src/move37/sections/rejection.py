@@ -35,7 +35,13 @@ class RejectionSample(StageSection):
         validate_default=True,
         description="reward -> least score of a right response that is kept, or {least, tasks, and the reward's options}",
     )
-    keep_per_prompt: Positive = Field(1, description="most responses kept per problem")
+    rows: Literal["responses", "pairs"] = Field(
+        "responses", description="pairs: preferences for DPO, the shortest accepted response above longer ones; see docs/kimi.md"
+    )
+    longer: Annotated[float, Field(ge=1)] = Field(
+        1.5, description="tokens of a right response that is rejected in a pair, as a multiple of the chosen one's"
+    )
+    keep_per_prompt: Positive = Field(1, description="most responses (or pairs) kept per problem")
     choose: Literal["random", "shortest"] = Field("random", description="which, where there are more")
     mix: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=dict, description="other data, a file or an earlier stage's -> its share of the whole (paper: 0.25)"
@@ -56,6 +62,12 @@ class RejectionSample(StageSection):
     def _shares(self) -> RejectionSample:
         if sum(self.mix.values()) >= 1:
             raise ValueError(f"mix: the shares sum to {sum(self.mix.values()):g}, which leaves nothing for what is accepted")
+        if self.rows == "pairs" and self.mix:
+            raise ValueError("mix: other data can not be mixed into pairs; leave it out, or use rows: responses")
+        if self.rows == "pairs" and self.samples_per_prompt == 1:
+            raise ValueError("rows: pairs compares the responses to one problem; set samples_per_prompt to 2 or more")
+        if self.rows == "responses" and "longer" in self.model_fields_set and self.longer != 1.5:
+            raise ValueError(f"longer={self.longer:g} is for rows: pairs; leave it out")
         rewards.check_stage(rewards.settings(self.least()), self.samples_per_prompt, 1)
         return self
 
@@ -78,9 +90,10 @@ class RejectionSample(StageSection):
     def sentence(self) -> str:
         """The derived sizes, for people."""
         steps = -(-self.prompts // self.prompts_per_step)
+        what = "pairs of a short and a longer one" if self.rows == "pairs" else "right ones"
         return (
             f"{steps} steps of {min(self.prompts, self.prompts_per_step)} prompts x {self.samples_per_prompt} samples of at most "
-            f"{self.max_new_tokens} tokens; right ones that pass {', '.join(self.filters) or 'no filter'} are kept, at most "
+            f"{self.max_new_tokens} tokens; {what} that pass {', '.join(self.filters) or 'no filter'} are kept, at most "
             f"{self.keep_per_prompt} a prompt."
         )
 

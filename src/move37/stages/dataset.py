@@ -97,7 +97,7 @@ def _sizes(rows: Sequence[Row]) -> dict[str, float]:
 
 def table(statistics: Mapping[str, Any]) -> list[str]:
     """The domains for people, one line each, and what else is to be told (`told`)."""
-    rows = {**statistics["domains"], "total": statistics["total"]}
+    rows = {**statistics["domains"], "total": statistics["total"]} if "domains" in statistics else {}
     lines = [f"{name}: {s['samples']} samples, {s['rounds']:.1f} rounds, {s['tokens']:.1f} tokens" for name, s in rows.items()]
     return [*lines, *statistics.get("told", [])]
 

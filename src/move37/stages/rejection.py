@@ -12,7 +12,7 @@ from move37.rewards import Weighted
 from move37.rewards.combine import ACCURACY, grade
 from move37.rollout.draw import Sampling
 from move37.sections import RejectionSample, stops
-from move37.stages import accepted, watch
+from move37.stages import accepted, shorter, watch
 from move37.stages.context import Context
 from move37.stages.dataset import Row
 from move37.stages.judges import bind
@@ -51,11 +51,10 @@ class RejectionSampling(Making):
         return self.section.sentence()
 
     def collect(self) -> tuple[list[Row], dict[str, Any]]:
-        found = accepted.collect(self)
-        if not found:
-            rows = self.log.metrics()
+        rows = self.log.metrics()
+        if not any(row["accepted"] for row in rows):
             raise NothingAccepted(f"{self.name}: none of {len(rows)} steps' responses was accepted. {_told(rows)}")
-        return accepted.mixed(self, found)
+        return shorter.collect(self) if self.section.rows == "pairs" else accepted.mixed(self, accepted.collect(self))
 
     def step(self, number: int) -> dict[str, Any]:
         """Ask the next prompts; every response is kept with its scores."""

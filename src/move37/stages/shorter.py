@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from move37 import shards
+from move37.errors import NothingAccepted
+from move37.stages import accepted, dataset
+from move37.stages.dataset import Row
+from move37.types import Problem, Verdict
+
+if TYPE_CHECKING:
+    from move37.stages.rejection import RejectionSampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +27,10 @@ class Written:
     passes: bool
 
 
-def pairs(responses: Sequence[Written], longer: float) -> list[tuple[Written, Written]]:
+Pair = tuple[Written, Written]  # chosen, rejected
+
+
+def pairs(responses: Sequence[Written], longer: float) -> list[Pair]:
     """(chosen, rejected) of one problem, in the order of the rejected ones; none where nothing passes.
 
     Chosen is the shortest right response that passes. Rejected are the wrong ones that are longer than it, and the right ones
@@ -36,3 +50,67 @@ def pairs(responses: Sequence[Written], longer: float) -> list[tuple[Written, Wr
             found.setdefault(one.text, one)
     found.pop(best.text, None)
     return [(best, one) for one in found.values()]
+
+
+def collect(stage: RejectionSampling) -> tuple[list[Row], dict[str, Any]]:
+    """The pairs of all problems, at most `keep_per_prompt` each, in the order of the data set; and their statistics.
+
+    Deviation: a truncated response is never rejected. It has no end, and what would be learned is that it should end there.
+
+    Raises:
+        NothingAccepted: no problem has a short right response and a longer one.
+    """
+    problems: dict[str, Problem] = {}
+    written: dict[str, list[Written]] = defaultdict(list)
+    for path in stage.log.shards().values():
+        for group in shards.read(path):
+            problems[group.problem.id] = group.problem
+            written[group.problem.id] += [
+                Written(r.prefill + r.text, r.length, r.verdict is Verdict.RIGHT, stage.passes(r))
+                for r in group.rollouts
+                if not r.truncated and r.verdict is not Verdict.CANNOT_TELL
+            ]
+    kept = [(problems[key], *pair) for key, mine in written.items() for pair in _chosen(stage, key, mine)]
+    if not kept:
+        fix = "more samples per prompt, a higher temperature, or a lower `longer`"
+        raise NothingAccepted(f"{stage.name}: no problem has a short right response and a longer one to reject; try {fix}")
+    rows = [_row(stage.name, *one) for one in kept]
+    return dataset.shuffled(rows, stage.context.recipe.seed, stage.name), _statistics(stage, rows)
+
+
+def _chosen(stage: RejectionSampling, problem: str, written: Sequence[Written]) -> list[Pair]:
+    found = pairs(written, stage.section.longer)
+    if stage.section.choose == "shortest":
+        found.sort(key=lambda pair: pair[1].tokens)
+    else:
+        order = dataset.random(stage.context.recipe.seed, stage.name, "keep", problem).permutation(len(found))
+        found = [found[i] for i in order]
+    return found[: stage.section.keep_per_prompt]
+
+
+def _row(source: str, problem: Problem, chosen: Written, rejected: Written) -> Row:
+    """`margin` is the difference of the verdicts: 1 above a wrong response, 0 above a right and longer one."""
+    return {
+        "prompt": problem.question,
+        "chosen": chosen.text,
+        "rejected": rejected.text,
+        "margin": float(not rejected.right),
+        "task": problem.task,
+        "problem": problem.id,
+        "chosen_tokens": chosen.tokens,
+        "rejected_tokens": rejected.tokens,
+        "source": source,
+    }
+
+
+def _statistics(stage: RejectionSampling, rows: Sequence[Row]) -> dict[str, Any]:
+    tokens = {part: sum(row[f"{part}_tokens"] for row in rows) / len(rows) for part in ("chosen", "rejected")}
+    wrong = sum(row["margin"] for row in rows)
+    told = f"{len(rows)} pairs of {len({row['problem'] for row in rows})} problems: {tokens['chosen']:.1f} tokens above "
+    return {
+        "pairs": len(rows),
+        "wrong": int(wrong),  # rejected for being wrong; the others for being long
+        "tokens": tokens,
+        "tasks": accepted.rates(stage.log.metrics()),
+        "told": [f"{told}{tokens['rejected']:.1f}; {int(wrong)} rejected as wrong, {len(rows) - int(wrong)} as long"],
+    }
