@@ -37,6 +37,12 @@ KNOBS = {
         *("stop", "reading", "filters", "rows", "longer", "keep_per_prompt", "choose", "mix", "starve_limit"),
     },
     "merge": {"init", "other", "share"},
+    "rewrite": {"init", "data", "by", "rows_per_step"},
+    "demonstrate": {"init", "tasks", "rows"},
+    "compare": {
+        *("init", "tasks", "kind", "judge", "policy", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens"),
+        *("temperature", "stop", "reading", "pairs_per_prompt", "judgements", "margin", "balance"),
+    },
     "evaluate": {
         *("init", "tasks", "problems", "samples", "max_new_tokens", "temperature", "top_p", "top_k", "min_p"),
         *("stop", "greedy", "reading", "instruction"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from judges import data
 from move37.endpoint import Reply, Request
+from move37.rewards import verdicts
 from move37.rewards.verdicts import (
     LONGEST,
     Unreadable,
@@ -165,3 +166,18 @@ def test_any_reply_is_read_or_unreadable(text):
             read(says(text))
         except Unreadable as problem:
             assert str(problem)
+
+
+def test_what_was_composed_can_be_taken_apart():
+    messages = verdicts.pair_messages("Which?\nOf two.", "one", "END\n\ntwo ")
+    assert verdicts.texts_of(messages) == ["Which?\nOf two.", "one", "END\n\ntwo "]
+
+
+def test_safety():
+    [system, user] = verdicts.policy_messages("How?", "<think>So.</think>So.", "no {harm}")
+    assert "no {harm}" in system["content"] and "How?" in user["content"]
+    assert verdicts.read_safe(Reply(text='It helps. {"analysis": "", "safe": false}')) is False
+    assert verdicts.read_safe(Reply(text='{"safe": true}')) is True
+    for text in ('{"safe": "yes"}', "safe", '{"safe": true} {"safe": false}'):
+        with pytest.raises(Unreadable):
+            verdicts.read_safe(Reply(text=text))

@@ -77,14 +77,21 @@ def measure(judge: JudgePair, pairs: Sequence[Compared]) -> dict[str, Any]:
     """
     results = judge.compare([(pair.question, pair.first, pair.second) for pair in pairs])
     told = [(result, pair.label) for result, pair in zip(results, pairs, strict=True) if result.value is not None]
-    shown = [preference for result, _ in told for preference in _shown(result) if preference]
     return {
         "pairs": len(pairs),
         "told": len(told),
         "agreement": _share([_credit(preferred(result.value or 0.0), label) for result, label in told]),
-        "order_consistent": _share([float(bool(result.consistent)) for result, _ in told]),
-        "first_shown": _share([float(preference == 1) for preference in shown]),
+        **orders([result for result, _ in told]),
         "trouble": next((result.why for result in results if result.value is None), None),
+    }
+
+
+def orders(told: Sequence[Pair]) -> dict[str, float | None]:
+    """`order_consistent` and `first_shown` of comparisons of which both orders are told."""
+    shown = [preference for result in told for preference in _shown(result) if preference]
+    return {
+        "order_consistent": _share([float(bool(result.consistent)) for result in told]),
+        "first_shown": _share([float(preference == 1) for preference in shown]),
     }
 
 

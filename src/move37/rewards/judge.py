@@ -11,7 +11,7 @@ import copy
 import dataclasses
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -25,6 +25,7 @@ from move37.rewards.base import Item, Reward
 from move37.rewards.verdicts import Messages, Unreadable
 from move37.types import Scope, Score
 
+Ask = Callable[[Sequence[Messages], int], list[Reply]]  # questions, and which repetition of them this is
 SHOWN = 200  # characters of a judge's analysis that are kept as the reason
 
 
@@ -72,12 +73,12 @@ class Judged(Reward):
     def settings(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def _ask(self, questions: Sequence[Messages]) -> list[Reply]:
+    def _ask(self, questions: Sequence[Messages], sample: int = 0) -> list[Reply]:
         asker = vars(self).get("_asker")
         if asker is None:
             raise RewardError("nobody answers for this judge: bind it with `asked_by` (a stage does so by itself)")
         limits = {"temperature": self.judge.temperature, "max_tokens": self.judge.max_tokens}
-        return asker.ask([Request(messages=messages, **limits) for messages in questions])
+        return asker.ask([Request(messages=messages, sample=sample, **limits) for messages in questions])
 
 
 class One(Judged):
@@ -164,11 +165,7 @@ class JudgePair(Judged):
 
     def compare(self, questions: Sequence[tuple[str, str, str]]) -> list[Pair]:
         """(question, first, second) -> what the first is worth against the second, in both orders."""
-        decided = [_without_asking(first, second) for _, first, second in questions]
-        asked = [q for q, known in zip(questions, decided, strict=True) if known is None]
-        messages = [m for q, a, b in asked for m in (verdicts.pair_messages(q, a, b), verdicts.pair_messages(q, b, a))]
-        replies = iter(self._ask(messages))
-        return [known or Pair.read(next(replies), next(replies)) for known in decided]
+        return compare(self._ask, questions)
 
     def _reference_pairs(self, items: Sequence[Item]) -> list[tuple[str, str, str, int, int | None]]:
         return [(p.question, r.text, p.answer, place, None) for place, (r, p) in enumerate(items)]
@@ -187,23 +184,19 @@ class JudgePair(Judged):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
-    """One comparison: what the first is worth when shown first, and when shown second; `why` where not both are told."""
+    """One comparison: what the first is worth when shown first, and when shown second; `why` where not both are told.
+
+    Where both orders were asked several times, these are means of what could be read.
+    """
 
     shown_first: float | None
     shown_second: float | None
     why: str = ""
 
     @classmethod
-    def read(cls, straight: Reply, swapped: Reply) -> Pair:
-        values: list[float | None] = []
-        whys = []
-        for reply in (straight, swapped):
-            try:
-                values.append(verdicts.read_pair(reply))
-            except Unreadable as problem:
-                values.append(None)
-                whys.append(str(problem))
-        first, second = values
+    def read(cls, straight: Sequence[Reply], swapped: Sequence[Reply]) -> Pair:
+        whys: list[str] = []
+        first, second = _worth(straight, whys), _worth(swapped, whys)
         return cls(first, None if second is None else 1 - second, "; ".join(whys))
 
     @property
@@ -224,6 +217,27 @@ class Pair:
         first = None if self.shown_second is None else 1 - self.shown_second
         second = None if self.shown_first is None else 1 - self.shown_first
         return Pair(first, second, self.why)
+
+
+def _worth(replies: Sequence[Reply], whys: list[str]) -> float | None:
+    """What A is worth, on average over the replies that can be read; why not goes to `whys`."""
+    values = []
+    for reply in replies:
+        try:
+            values.append(verdicts.read_pair(reply))
+        except Unreadable as problem:
+            whys.append(str(problem))
+    return sum(values) / len(values) if values else None
+
+
+def compare(ask: Ask, questions: Sequence[tuple[str, str, str]], rounds: int = 1) -> list[Pair]:
+    """(question, first, second) -> what the first is worth against the second; both orders are asked in each round."""
+    decided = [_without_asking(first, second) for _, first, second in questions]
+    asked = [q for q, known in zip(questions, decided, strict=True) if known is None]
+    messages = [m for q, a, b in asked for m in (verdicts.pair_messages(q, a, b), verdicts.pair_messages(q, b, a))]
+    replies = [ask(messages, sample) for sample in range(rounds)]
+    told = iter([Pair.read([r[at] for r in replies], [r[at + 1] for r in replies]) for at in range(0, len(messages), 2)])
+    return [known or next(told) for known in decided]
 
 
 def preferred(value: float) -> int:

@@ -10,11 +10,14 @@ from typing import Annotated, Union
 from pydantic import Field
 
 from move37.sections.base import INIT, Artefact, Loop, Section, StageSection, stops
+from move37.sections.compare import Compare
+from move37.sections.demonstrate import Demonstrate
 from move37.sections.evaluate import Evaluate
 from move37.sections.hardware import Hardware
 from move37.sections.merge import Merge
 from move37.sections.pretrain import Pretrain
 from move37.sections.rejection import RejectionSample
+from move37.sections.rewrite import Rewrite
 from move37.sections.rl import RL
 from move37.sections.sft import SFT, SFTOptimizer
 from move37.sections.tasks import TASK_KINDS, AnyTask, FamilyTask, FileTask, GymTask
@@ -27,6 +30,9 @@ STAGE_KINDS: dict[str, type[StageSection]] = {
     "rl": RL,
     "rejection_sample": RejectionSample,
     "merge": Merge,
+    "rewrite": Rewrite,
+    "demonstrate": Demonstrate,
+    "compare": Compare,
     "evaluate": Evaluate,
 }
 AnyStage = Annotated[Union[tuple(STAGE_KINDS.values())], Field(discriminator="stage")]
@@ -40,6 +46,8 @@ __all__ = [
     "AnyStage",
     "AnyTask",
     "Artefact",
+    "Compare",
+    "Demonstrate",
     "Evaluate",
     "FamilyTask",
     "FileTask",
@@ -50,6 +58,7 @@ __all__ = [
     "Optimizer",
     "Pretrain",
     "RejectionSample",
+    "Rewrite",
     "SFTOptimizer",
     "Section",
     "StageSection",

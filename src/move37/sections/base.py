@@ -81,3 +81,4 @@ READING = Field(
     description="where the answer stands: in <answer> tags (or the \\boxed{} in there), in the last \\boxed{} after the thought, "
     "or all after it",
 )
+COUNTS = Field("model", description="whose tokenizer counts the tokens of a row: `model` or an earlier training stage")

@@ -11,13 +11,28 @@ from move37.files import fingerprint
 from move37.recipe import Recipe
 from move37.report.live import Live
 from move37.runs import Run, StageLog
-from move37.sections import RL, SFT, AnyStage, Evaluate, Merge, Pretrain, RejectionSample, StageSection
+from move37.sections import (
+    RL,
+    SFT,
+    AnyStage,
+    Compare,
+    Demonstrate,
+    Evaluate,
+    Merge,
+    Pretrain,
+    RejectionSample,
+    Rewrite,
+    StageSection,
+)
 from move37.stages.checking import check_data, check_model, check_tasks, evaluate_checkpoint
+from move37.stages.compare import Comparing
 from move37.stages.context import Context, Device, Interrupt
+from move37.stages.demonstrate import Demonstration
 from move37.stages.evaluate import Evaluation
 from move37.stages.merge import Merging
 from move37.stages.pretrain import Pretraining
 from move37.stages.rejection import RejectionSampling
+from move37.stages.rewrite import Rewriting
 from move37.stages.rl import RLTraining
 from move37.stages.sft import FineTuning
 from move37.tasks.base import Task
@@ -46,6 +61,9 @@ RUNNERS: dict[type[StageSection], type[Stage]] = {
     RL: RLTraining,
     RejectionSample: RejectionSampling,
     Merge: Merging,
+    Rewrite: Rewriting,
+    Demonstrate: Demonstration,
+    Compare: Comparing,
     Evaluate: Evaluation,
 }
 

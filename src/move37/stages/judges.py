@@ -10,10 +10,11 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from move37.endpoint import Asker, Client, Reply, Request
-from move37.errors import ModelError
+from move37.errors import ModelError, RunError
 from move37.models import folder
 from move37.rewards import Weighted
 from move37.rewards.judge import Judged, Source
+from move37.rewards.verdicts import Messages
 from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
@@ -49,6 +50,34 @@ def asker_of(source: Source, base: Path, ledger: Path | None, device: Device) ->
     if source.base_url:
         return Client(source.endpoint(), ledger)
     return Local(folder.resolve(source.checkpoint, base), device)
+
+
+class Asking:
+    """Questions of a stage to whoever its recipe names: a script, an endpoint, a checkpoint. What fails ends the run.
+
+    What an endpoint has answered is in its ledger, so going on with the run asks for the rest alone.
+    """
+
+    def __init__(self, asker: Asker, source: Source | None) -> None:
+        self.asker = asker
+        self.who = "the script" if source is None else source.base_url or source.checkpoint
+        limits = ("temperature", "max_tokens") if source else ()
+        self.limits = {name: getattr(source, name) for name in limits}
+
+    def __call__(self, questions: Sequence[Messages], sample: int = 0) -> list[Reply]:
+        """One reply per question; those the asker refuses for good have no text.
+
+        Raises:
+            RunError: a question that may be answered another time was not, or every one was refused.
+        """
+        replies = self.asker.ask([Request(messages=messages, sample=sample, **self.limits) for messages in questions])
+        missing = [reply for reply in replies if reply.text is None and not reply.refused]
+        refused = [reply for reply in replies if reply.refused]
+        if missing or (refused and len(refused) == len(replies)):
+            first, *_ = missing or refused
+            told = f"{self.who} left {len(missing or refused)} of {len(replies)} requests without a text: {first.why}"
+            raise RunError(f"{told}. What it has written is kept and not asked for again: go on with --resume once it answers")
+        return replies
 
 
 class Local:

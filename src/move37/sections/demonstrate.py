@@ -1,0 +1,26 @@
+"""`demonstrate`."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from move37.sections.base import COUNTS, Artefact, Positive, StageSection
+
+
+class Demonstrate(StageSection):
+    """Good responses by the tasks' own writers, as data for SFT."""
+
+    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint"}
+    MAKES: ClassVar[Artefact | None] = "data"
+    READS: ClassVar[frozenset[str]] = frozenset({"tasks"})
+
+    stage: Literal["demonstrate"]
+    init: str = COUNTS
+    tasks: list[str] | None = Field(None, description="task names, drawn by their weights; all where not given")
+    rows: Positive = Field(description="rows of the data set: problems of those training may see, one response each")
+
+    def sentence(self) -> str:
+        """The derived sizes, for people."""
+        return f"{self.rows} rows of {', '.join(self.tasks) if self.tasks else 'all tasks'}, by the tasks' own writers."
