@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from move37.algorithms import ALGORITHMS
 from move37.recipe import Recipe
 from move37.rewards import REWARDS
-from move37.sections import STAGE_KINDS, TASK_KINDS, Hardware, Optimizer, SFTOptimizer
+from move37.sections import STAGE_KINDS, TASK_KINDS, Hardware, Optimizer, PreferenceOptimizer, RewardOptimizer, SFTOptimizer
 
 HEAD = """# Recipe reference
 
@@ -54,7 +54,8 @@ def reference() -> str:
     for key, schema in STAGE_KINDS.items():
         parts += [f"### `stage: {key}`", _text(schema), _table(schema)]
     parts += ["### `optimizer`", _text(Optimizer), _table(Optimizer)]
-    parts += ["### `optimizer` of `sft`", _text(SFTOptimizer), _table(SFTOptimizer)]
+    for kind, own in (("sft", SFTOptimizer), ("reward_model", RewardOptimizer), ("preference", PreferenceOptimizer)):
+        parts += [f"### `optimizer` of `{kind}`", _text(own), _table(own)]
     parts += [
         "## Algorithms",
         "`algorithm: grpo`, or `algorithm: {name: grpo, clip_low: 0.1}`. Equations: docs/algorithms.md.",

@@ -20,6 +20,8 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from move37.errors import RecipeError, nearest
+from move37.rewards import REWARDS
+from move37.rewards.modelled import mismatch
 from move37.sections import (
     STAGE_KINDS,
     TASK_KINDS,
@@ -29,6 +31,7 @@ from move37.sections import (
     Hardware,
     Loop,
     Optimizer,
+    RewardModel,
     Section,
     StageSection,
 )
@@ -77,9 +80,14 @@ class Recipe(Section):
             raise ValueError(f"stages.{name}.{problem}") from None
 
     def _check_input(self, key: str, value: str, wanted: Artefact, earlier: dict[str, StageSection]) -> None:
-        """An input is an earlier stage that makes what is wanted, or the recipe's model, or (for data) a file."""
+        """An input is an earlier stage that makes what is wanted, or the recipe's model, or (for data, reward models) a path."""
         makers = [name for name, stage in earlier.items() if wanted == stage.MAKES]
         if value in makers:
+            maker = earlier[value]
+            if isinstance(maker, RewardModel):
+                reward = key.split(".")[-2]
+                if maker.part != REWARDS[reward].scope:
+                    raise ValueError(f"{key}: " + mismatch(reward, value, maker.part, REWARDS[reward].scope))
             return
         if wanted == "checkpoint":
             if value != "model":
@@ -88,7 +96,8 @@ class Recipe(Section):
                 raise ValueError(f"{key} is `model`, but the recipe names no model; set `model: bundled` or {key}")
         elif value in self.stages or (not Path(value).suffix and "/" not in value):
             told = nearest(value, makers) if makers else "no earlier stage makes any"
-            raise ValueError(f"{key}={value!r} is no earlier stage that makes {wanted}; {told} (a file is named with its ending)")
+            what = "file is named with its ending" if wanted == "data" else "directory is named with a slash"
+            raise ValueError(f"{key}={value!r} is no earlier stage that makes {wanted}; {told} (a {what})")
 
     def to_yaml(self) -> str:
         """The resolved recipe: every field that applies, defaults included."""

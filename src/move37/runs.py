@@ -13,6 +13,7 @@
             checkpoints/step-000123/     the checkpoint module's
             final/                       a Hugging Face model directory
             data/                        a data set: JSONL, with statistics.json
+            quality.json                 a reward_model stage's accuracy, calibration and length bias on held-out rows
             eval.json                    an evaluate stage's numbers, beside rollouts/sampled.parquet and greedy.parquet
             lineage.json                 what the stage was made from; once it has ended, what it made (graph.py)
 
@@ -56,6 +57,7 @@ ARTEFACTS: dict[Artefact, tuple[str, str]] = {
     "checkpoint": ("final", "*.safetensors"),
     "data": ("data", "*.jsonl"),
     "evaluation": ("eval.json", "*"),
+    "reward_model": ("final", "*"),  # config.json too: it says how the numbers are to be read
 }
 GONE = ".gone-"  # a stage that is being deleted
 TIMED = ("wall_s", "seconds", "tokens_per_s")

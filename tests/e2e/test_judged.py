@@ -85,5 +85,5 @@ def test_a_checkpoint_as_judge(tmp_path):
     assert first == again and first.text is not None and 0 < first.completion_tokens <= 8 and first.prompt_tokens > 5
     assert long.text is None and "leaves" in long.why
     named = weighted({"judge_reference": {"weight": 1, "judge": {"checkpoint": "judge"}}}, tmp_path)
-    [bound] = bind(named, tmp_path, None, device)
+    [bound] = bind(named, tmp_path, None, device, {})
     assert bound.reward._asker.loaded.tokenizer.chat_template == TEMPLATE

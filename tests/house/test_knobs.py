@@ -43,6 +43,10 @@ KNOBS = {
         *("init", "tasks", "kind", "judge", "policy", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens"),
         *("temperature", "stop", "reading", "pairs_per_prompt", "judgements", "margin", "balance"),
     },
+    "reward_model": TRAINING
+    | {"init", "data", "columns", "part", "reading", "epochs", "examples_per_step", "held_out", "max_tokens"},
+    "preference": TRAINING
+    | {"init", "data", "columns", "beta", "length_normalised", "epochs", "examples_per_step", "held_out", "max_tokens"},
     "evaluate": {
         *("init", "tasks", "problems", "samples", "max_new_tokens", "temperature", "top_p", "top_k", "min_p"),
         *("stop", "greedy", "reading", "instruction"),

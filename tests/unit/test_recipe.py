@@ -37,7 +37,7 @@ WRONG = [
     ("rl.stop=[{repeat: 3}]", "stages.rl.stop.0.loop.repeat: Input should be greater than or equal to 16 (given: 3)"),
     ("rl.stop=[3]", "stages.rl.stop.0.string: Input should be a valid string (given: 3)"),
     ("rl.samples_per_prompt=1", "stages.rl: algorithm grpo compares samples of a group"),
-    ("rl.stage=reinforce", "stages.rl.stage is 'reinforce'; valid: "),
+    ("rl.stage=evaluation", "stages.rl.stage is 'evaluation'; did you mean 'evaluate'?"),
     ("after.init=ri", "stages.after.init='ri' is no earlier training stage; valid: model, rl"),
     ("after.problems=many", "stages.after.problems: Input should be a valid integer"),
     ("tasks.chain.weight=0", "tasks.chain.weight: Input should be greater than 0 (given: 0)"),

@@ -149,6 +149,11 @@ class FusedDecoder:
         keep = torch.is_grad_enabled() and anchor.requires_grad
         return _Pass.apply(self, packed, source, targets, temperature, keep, anchor)
 
+    def states(self, packed: Packed, source: Tensor) -> Tensor:
+        """Final hidden states at `source`, [M, D] float32, for another output layer. Backward passes as of `logprobs`."""
+        anchor = self.model.embedding.weight
+        return _Trunk.apply(self, packed, source, torch.is_grad_enabled() and anchor.requires_grad, anchor)
+
     # ---------------------------------------------------------------------------------------------------- forward
 
     def forward(self, packed: Packed, keep: bool) -> Tensor:
@@ -354,6 +359,25 @@ class _Pass(torch.autograd.Function):
         dhidden = fused.space.take("dhidden", (len(packed.tokens), dstates.shape[1])).zero_()
         fused.backward(packed, dhidden.index_add_(0, source, dstates))
         return (None,) * 7
+
+
+class _Trunk(torch.autograd.Function):
+    """The states alone; what comes after them is autograd's."""
+
+    @staticmethod
+    def forward(ctx: Any, fused: FusedDecoder, packed: Packed, source: Tensor, keep: bool, _: Tensor) -> Tensor:
+        fused.space.passes += 1
+        ctx.given, ctx.number = (fused, packed, source), fused.space.passes
+        return fused.forward(packed, keep).index_select(0, source)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[None, ...]:
+        fused, packed, source = ctx.given
+        assert ctx.number == fused.space.passes, "a backward pass belongs to the forward pass before it, and there is one"
+        fused.space.passes += 1
+        dhidden = fused.space.take("dhidden", (len(packed.tokens), slope.shape[1])).zero_()
+        fused.backward(packed, dhidden.index_add_(0, source, slope))
+        return (None,) * 5
 
 
 def _grad(weight: Tensor) -> Tensor:

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from move37.errors import NonFinite
 from move37.learner.batch import Example, MicroBatch, microbatch, split, totals
-from move37.learner.fused import fused
+from move37.learner.fused import FusedDecoder, fused
 from move37.learner.logprobs import pick_logprobs
 from move37.learner.loss import Totals, merge, policy_loss
 from move37.learner.optim import Optimizer, OptimizerSettings, learning_rate
+from move37.models.head import numbers
+from move37.models.scalar import is_scalar
 from move37.types import LossSpec
 
 Result = TypeVar("Result")
@@ -27,7 +29,9 @@ class Learner:
     """Trains one model.
 
     Args:
-        model: a `models.folder.Model`, its weights in float32 where they are trained.
+        model: a `models.folder.Model`, its weights in float32 where they are trained. Of a scalar model
+            (`models.scalar`) a target has no log-prob: what stands for it everywhere is the model's number at the
+            position before it, after all that precedes the target.
         settings: the recipe's `optimizer` section; `updates` in all, for the schedule.
         tokens_per_microbatch: the memory knob. It never changes the gradient.
         autocast: dtype of the forward pass; float32 switches autocast off.
@@ -109,6 +113,11 @@ class Learner:
 
         return self._with_less_memory(run)
 
+    def values(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        """A scalar model's number before every target, [M] float32 each: V of the state that the target is an action in."""
+        assert is_scalar(self.model), "a language model has log-probs"
+        return self.logprobs(examples, 1.0)
+
     def _accumulate(self, examples: Sequence[Example], spec: LossSpec, counts: Totals) -> dict[str, float]:
         """Gradients of the whole update, and its metrics."""
         self.optimizer.zero_grad()
@@ -123,12 +132,21 @@ class Learner:
         return merge(parts)
 
     def _forward(self, model: nn.Module, micro: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
-        if self.fused is not None:
-            fused = self.fused if model is self.model else self.fused.sharing(model)
+        """Log-probs (or numbers) and entropies [M]."""
+        fused = self.fused if self.fused is None or model is self.model else self.fused.sharing(model)
+        if is_scalar(model):
+            values = numbers(self._states(model, micro, fused), model.head)
+            return values, torch.zeros_like(values)
+        if fused is not None:
             return fused.logprobs(micro.packed, micro.source, micro.targets, temperature)
+        return pick_logprobs(self._states(model, micro, None), model.head, micro.targets, temperature)
+
+    def _states(self, model: nn.Module, micro: MicroBatch, fused: FusedDecoder | None) -> Tensor:
+        """Hidden states that the targets are predicted from, [M, D]."""
+        if fused is not None:
+            return fused.states(micro.packed, micro.source)
         with self.autocast():
-            hidden = model.hidden(micro.packed)
-        return pick_logprobs(hidden.index_select(0, micro.source), model.head, micro.targets, temperature)
+            return model.hidden(micro.packed).index_select(0, micro.source)
 
     def _with_less_memory(self, work: Callable[[], Result]) -> Result:
         """Do it; when memory runs out, again with half the tokens per micro-batch."""

@@ -22,7 +22,9 @@ from move37.errors import ModelError
 from move37.models.decoder import Cache, Decoder, Shape
 from move37.models.hf import HFModel
 from move37.models.packed import Packed
+from move37.models.scalar import ScalarDecoder, ScalarHF, is_scalar, says_scalar, scalar_config
 
+REWARD = "reward"  # the key of a reward model's config.json that says how its numbers are to be read
 FAMILIES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
 
@@ -54,6 +56,11 @@ class Loaded:
             if key in self.config:
                 return int(self.config[key])
         raise ModelError("config.json does not say how long a sequence may be (max_position_embeddings); add it")
+
+    @property
+    def scalar(self) -> bool:
+        """Whether the model gives one number per position in place of words."""
+        return is_scalar(self.model)
 
     @property
     def eos(self) -> frozenset[int]:
@@ -109,11 +116,14 @@ def _check_shards(path: Path) -> None:
         raise ModelError(f"model {path}: {told}; an interrupted download?")
 
 
-def load(path: Path, dtype: torch.dtype, device: torch.device) -> Loaded:
+def load(path: Path, dtype: torch.dtype, device: torch.device, scalar: bool = False) -> Loaded:
     """Read a model directory.
 
+    Args:
+        scalar: a model that gives numbers (`models.scalar`) is wanted. A language model becomes one, its `score` all zeros.
+
     Raises:
-        ModelError: a file is torn, or weights and configuration do not fit each other.
+        ModelError: a file is torn, weights and configuration do not fit each other, or words are wanted of a reward model.
     """
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -122,9 +132,18 @@ def load(path: Path, dtype: torch.dtype, device: torch.device) -> Loaded:
         raise ModelError(f"model {path}: config.json does not read ({problem}); fetch it again") from None
     except KeyError as problem:
         raise ModelError(f"model {path}: config.json has no {problem}") from None
+    scored = says_scalar(config)
+    if scored and not scalar:
+        raise ModelError(f"model {path}: a reward model gives numbers and writes no text; name the directory of a language model")
     tokenizer = load_tokenizer(path)
     try:
-        model = HFModel.load(path, dtype) if shape is None else _load_decoder(path, shape)
+        if shape is None:
+            model = (ScalarHF if scalar else HFModel).load(path, dtype)
+        else:
+            model = _load_decoder(path, ScalarDecoder(shape) if scalar else Decoder(shape), scored)
+        if scalar and not scored:
+            model.head.data.zero_()
+            config = scalar_config(config, tokenizer)
     except (SafetensorError, KeyError, RuntimeError, OSError) as problem:
         raise ModelError(f"model {path}: the weights do not load ({problem}); an interrupted copy? fetch them again") from None
     return Loaded(model.to(device=device, dtype=dtype), tokenizer, config)
@@ -202,10 +221,16 @@ def fingerprint(path: Path) -> str:
 
 
 def save(loaded: Loaded, path: Path) -> None:
-    """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` load. The caller makes it atomic."""
+    """Write a directory that `AutoModelForCausalLM` (or `...ForSequenceClassification`) and `AutoTokenizer` load.
+
+    The caller makes it atomic.
+    """
     path.mkdir(parents=True, exist_ok=True)
     if isinstance(loaded.model, HFModel):
         loaded.model.net.save_pretrained(path)
+        if loaded.scalar:
+            ours = ("pad_token_id", "id2label", "label2id", REWARD)
+            _amend(path / "config.json", {key: loaded.config[key] for key in ours if key in loaded.config})
     else:
         save_file(export_weights(loaded.model), path / "model.safetensors", metadata={"format": "pt"})
         dtype = str(loaded.model.embedding.weight.dtype).removeprefix("torch.")
@@ -213,16 +238,24 @@ def save(loaded: Loaded, path: Path) -> None:
     loaded.tokenizer.save_pretrained(path)
 
 
+def _amend(path: Path, changes: dict[str, Any]) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, **changes}, indent=2) + "\n", encoding="utf-8")
+
+
 # ------------------------------------------------------------------------------------------- names of the weights
 
 
-def _names(shape: Shape) -> list[tuple[str, list[tuple[str, int]]]]:
+def _names(model: Decoder) -> list[tuple[str, list[tuple[str, int]]]]:
     """Our fused parameter -> the Hugging Face tensors it stacks, with their rows (0: all of it)."""
+    shape = model.shape
     q, kv = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
     pairs: list[tuple[str, list[tuple[str, int]]]] = [
         ("embedding.weight", [("model.embed_tokens.weight", 0)]),
         ("norm.weight", [("model.norm.weight", 0)]),
     ]
+    if is_scalar(model):
+        pairs.append(("score.weight", [("score.weight", 0)]))
     if not shape.tied:
         pairs.append(("lm_head.weight", [("lm_head.weight", 0)]))
     for i in range(shape.layers):
@@ -247,24 +280,27 @@ def export_weights(model: Decoder) -> dict[str, Tensor]:
     """The weights under their Hugging Face names."""
     own = model.state_dict()
     weights: dict[str, Tensor] = {}
-    for name, parts in _names(model.shape):
+    for name, parts in _names(model):
         rows = [r or len(own[name]) for _, r in parts]
         for (theirs, _), tensor in zip(parts, own[name].detach().cpu().split(rows), strict=True):
             weights[theirs] = tensor.contiguous()
     return weights
 
 
-def _load_decoder(path: Path, shape: Shape) -> Decoder:
+def _load_decoder(path: Path, model: Decoder, scored: bool) -> Decoder:
+    """Fill `model` from the files; `scored`: they hold a `score`, where the model has one."""
     files: dict[str, Tensor] = {}
     for shard in sorted(path.glob("*.safetensors")):
         try:
             files.update(load_file(shard))
         except SafetensorError as problem:
             raise ModelError(f"model {path}: {shard.name} is torn ({problem}); fetch it again") from None
-    known = {theirs for _, parts in _names(shape) for theirs, _ in parts}
+    if is_scalar(model) and not scored:
+        files["score.weight"] = torch.zeros_like(model.head)
+    names = _names(model)
+    known = {theirs for _, parts in names for theirs, _ in parts}
     over = [n for n in sorted(files) if n.startswith("model.layers.") and n not in known and "rotary" not in n]
     if over:
         raise ModelError(f"model {path}: the weights have {over[0]}, of which config.json knows nothing")
-    model = Decoder(shape)
-    model.load_state_dict({name: torch.cat([files[theirs] for theirs, _ in parts]) for name, parts in _names(shape)})
+    model.load_state_dict({name: torch.cat([files[theirs] for theirs, _ in parts]) for name, parts in names})
     return model

@@ -15,3 +15,9 @@ def logits(hidden: Tensor, head: Tensor) -> Tensor:
         if hidden.is_cuda and hidden.dtype is not torch.float32:
             return torch.mm(hidden, head.to(hidden.dtype).T, out_dtype=torch.float32)
         return hidden.float() @ head.float().T
+
+
+def numbers(hidden: Tensor, head: Tensor) -> Tensor:
+    """[n, D] states, [1, D] of a scalar model -> [n] float32."""
+    with torch.autocast(device_type=hidden.device.type, enabled=False):
+        return hidden.float() @ head.float()[0]

@@ -54,6 +54,7 @@ class Panel:
     curves: Sequence[Curve]
     unit: str = ""
     caption: str = ""
+    across: str = "step"
 
     @property
     def empty(self) -> bool:
@@ -127,8 +128,8 @@ def _panel(axes: Axes, panel: Panel, theme: Theme, title: bool) -> None:
         axes.set_ylim(bottom=0)  # so that "doubled" looks doubled
     if many:
         axes.legend(frameon=False, fontsize=8, labelcolor=theme.ink, loc="best")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    axes.set_xlabel("step", color=theme.ink, fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=panel.across in ("step", "tokens"), nbins=6))
+    axes.set_xlabel(panel.across, color=theme.ink, fontsize=8)
     axes.grid(True, color=theme.grid, linewidth=0.6)
     axes.tick_params(colors=theme.ink, length=0, labelsize=8)
     axes.set_facecolor("none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from move37.report.charts import Curve, Panel
@@ -116,6 +116,51 @@ def _health(metrics: Rows) -> list[Panel]:
         Panel("shares", curves, "share"),
         *(Panel(title, _some(curve(metrics, key, title))) for key, title in single),
     ]
+
+
+def of_quality(record: Mapping[str, Any]) -> list[Panel]:
+    """A reward model's belief against truth, and its numbers by length (`report/quality.py`)."""
+    bins, groups = record["calibration"]["bins"], record["length"]["groups"]
+    if not bins:
+        return []
+    believed = [b["believed"] for b in bins]
+    return [
+        Panel(
+            "calibration on held-out rows",
+            [
+                Curve("measured", believed, [b["so"] for b in bins]),
+                Curve("ideal", [believed[0], believed[-1]], [believed[0], believed[-1]], dashed=True, colour=5),
+            ],
+            "share",
+            "How often it is right, where it believes so with this probability. Below the dashed line it is too sure.",
+            "probability that it gives",
+        ),
+        Panel(
+            "score by length of what it was shown",
+            [Curve("mean", [g["length"] for g in groups], [g["number"] for g in groups])],
+            caption="Groups of equal size, by length. A line that climbs need not be a fault: chosen ones may be longer.",
+            across="tokens",
+        ),
+    ]
+
+
+def of_preferences(metrics: Rows) -> list[Panel]:
+    """A stage that learns from preference data; what it lacks is left out."""
+    pairs = (("loss", "loss, nats per row", ""), ("accuracy", "right on", "share"), ("margin", "chosen over rejected", ""))
+    out = [
+        Panel(
+            title,
+            _some(
+                curve(metrics, key, "training rows"),
+                curve(metrics, f"held_out_{key}", "held-out rows", dashed=True, colour=1),
+            ),
+            unit,
+        )
+        for key, title, unit in pairs
+    ]
+    changes = _some(curve(metrics, "chosen_change", "chosen"), curve(metrics, "rejected_change", "rejected", colour=1))
+    told = "Against the reference. If both fall, the policy moves to what is in neither."
+    return [p for p in (*out, Panel("change of log-prob, nats per reply", changes, caption=told)) if not p.empty]
 
 
 def _some(*curves: Curve) -> list[Curve]:

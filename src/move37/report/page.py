@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from move37.files import write_atomic
-from move37.report import charts, curves, transcripts
+from move37.report import charts, curves, quality, transcripts
 from move37.report.live import duration, number
-from move37.report.summary import build, evaluations, mean, trainings
+from move37.report.summary import build, comparisons, evaluations, mean, quality_of, trainings
 from move37.runs import Run
 
 # metric, label, how it is written
@@ -82,6 +82,7 @@ def _content(run: Run) -> dict[str, Any]:
         "tasks": {name: _task(sides) for name, sides in found["tasks"].items()},
         "styles": _styles(found["styles"]),
         "charts": {name: _charts(log.metrics(), log.probes()) for name, log in logs.items()},
+        "compared": {name: _compared(run, name) for name in comparisons(run)},
         "transcripts": transcripts.over_training(first) if first else [],
         "doubt": transcripts.first_doubt(first) if first else None,
         "stages": {name: _stage(stage) for name, stage in found["stages"].items()},
@@ -174,7 +175,18 @@ def _styles(sides: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
+def _compared(run: Run, name: str) -> dict[str, Any]:
+    """A reward model or a preference stage: what is known of its quality, and curves."""
+    record = quality_of(run, name)
+    panels = [*(curves.of_quality(record) if record else []), *curves.of_preferences(run.log(name).metrics())]
+    return {"sentences": quality.sentences(record) if record else [], "figures": _drawn(panels)}
+
+
 def _charts(metrics: list[dict[str, Any]], probes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return _drawn(curves.panels(metrics, probes))
+
+
+def _drawn(panels: Sequence[charts.Panel]) -> list[dict[str, Any]]:
     return [
         {
             "title": panel.title,
@@ -182,7 +194,7 @@ def _charts(metrics: list[dict[str, Any]], probes: list[dict[str, Any]]) -> list
             "svg": Markup(charts.inline(charts.draw([panel]), panel.title)),
             "ends": _ends(panel),
         }
-        for panel in curves.panels(metrics, probes)
+        for panel in panels
     ]
 
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 from typing import Any
 
 from move37 import shards
-from move37.files import write_json
+from move37.files import read_json, write_json
+from move37.report import quality
 from move37.report.estimators import paired
 from move37.report.live import finite
 from move37.runs import Run, StageLog
-from move37.sections import RL, Evaluate
+from move37.sections import RL, Evaluate, Preference, RewardModel
 
 PHASES = ("sample", "grade", "learn")
 
@@ -69,6 +70,18 @@ def trainings(run: Run) -> list[str]:
     """Names of the RL stages that have metrics, in the recipe's order."""
     named = [name for name, stage in run.recipe.stages.items() if isinstance(stage, RL)]
     return [name for name in named if run.log(name).metrics()]
+
+
+def comparisons(run: Run) -> list[str]:
+    """Names of the stages that learn from preference data and have metrics, in the recipe's order."""
+    named = [name for name, stage in run.recipe.stages.items() if isinstance(stage, RewardModel | Preference)]
+    return [name for name in named if run.log(name).metrics()]
+
+
+def quality_of(run: Run, name: str) -> dict[str, Any] | None:
+    """A reward model's `quality.json`, once it is there."""
+    path = run.stage(name) / "quality.json"
+    return read_json(path) if path.exists() else None
 
 
 def stages(run: Run) -> dict[str, dict[str, Any]]:
@@ -139,6 +152,9 @@ def warnings(run: Run) -> list[str]:
             out.append(f"{name}: {cut:.0%} of the responses hit the token limit; raise {name}.max_new_tokens")
         if record.get("cannot_tell"):
             out.append(f"{name}: {record['cannot_tell']} responses could not be graded and enter no mean")
+    for name in comparisons(run):
+        record = quality_of(run, name)
+        out += [f"{name}: {doubt}" for doubt in quality.doubts(record)] if record else []
     return out
 
 

@@ -24,6 +24,7 @@ from move37.rewards.base import Each, Item, Reward
 from move37.rewards.consistent import Language
 from move37.rewards.judge import JudgePair, JudgeReference, JudgeRubric
 from move37.rewards.length import Cosine, Length
+from move37.rewards.modelled import Harmless, Helpful, Modelled
 from move37.rewards.readability import Readable
 from move37.rewards.reading import Format
 from move37.rewards.repetition import Repetition
@@ -40,6 +41,7 @@ __all__ = [
     "check_paid",
     "check_stage",
     "check_tasks",
+    "models",
     "resolve",
     "scope",
     "settings",
@@ -59,6 +61,8 @@ REWARDS: dict[str, type[Reward]] = {
     "judge_pair": JudgePair,
     "judge_reference": JudgeReference,
     "judge_rubric": JudgeRubric,
+    "helpful": Helpful,
+    "harmless": Harmless,
 }
 
 
@@ -154,6 +158,12 @@ def check_stage(given: Mapping[str, Mapping[str, Any]], samples: int, steps: int
             raise ValueError(f"{name} compares the responses to one problem: set samples_per_prompt to 2 or more")
         if options["from_step"] > steps:
             raise ValueError(f"{name}.from_step={options['from_step']}, but there are {steps} steps: it would never count")
+
+
+def models(given: Mapping[str, Any]) -> dict[str, str]:
+    """Reward -> the reward model it names, of a recipe's `rewards`."""
+    modelled = {name for name, kind in REWARDS.items() if issubclass(kind, Modelled)}
+    return {name: options["model"] for name, options in given.items() if name in modelled}
 
 
 def _known(name: str) -> None:

@@ -39,9 +39,14 @@ class Prompter:
                 )
         else:
             text = _read(base / template)
-        prompter = cls(tokenizer, text, "")
+        return cls.of(tokenizer, text)
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast, template: str | None) -> Prompter:
+        """Of a template's text, or of the tokenizer's chat template."""
+        prompter = cls(tokenizer, template, "")
         tail = prompter.render("?")[-40:].rstrip()
-        return cls(tokenizer, text, THINK if tail.endswith(THINK) else "")
+        return cls(tokenizer, template, THINK if tail.endswith(THINK) else "")
 
     def render(self, question: str) -> str:
         """The prompt as text."""
@@ -52,15 +57,26 @@ class Prompter:
 
     def encode_messages(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The prompt after several messages, the last a user's. A template with one slot has room for one."""
+        return self.encode_text(self.render_messages(messages))
+
+    def render_messages(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The same as text."""
         if self.template is not None or len(messages) == 1:
             [message] = messages
-            return self.encode(message["content"])
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return self.tokenizer.encode(text, add_special_tokens=False)
+            return self.render(message["content"])
+        return self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
 
     def encode(self, question: str) -> list[int]:
-        """The prompt as token ids. A chat template brings its own special tokens; plain text gets the tokenizer's."""
-        return self.tokenizer.encode(self.render(question), add_special_tokens=self.template is not None)
+        """The prompt as token ids."""
+        return self.encode_text(self.render(question))
+
+    def encode_text(self, text: str) -> list[int]:
+        """A rendered prompt as token ids. A chat template brings its own special tokens; plain text gets the tokenizer's."""
+        return self.tokenizer.encode(text, add_special_tokens=self.template is not None)
+
+    def after_prefill(self, response: str) -> str:
+        """A response without what the template has written of it already."""
+        return response.lstrip().removeprefix(self.prefill) if self.prefill else response
 
 
 def _read(path: Path) -> str:

@@ -15,8 +15,10 @@ from move37.sections.demonstrate import Demonstrate
 from move37.sections.evaluate import Evaluate
 from move37.sections.hardware import Hardware
 from move37.sections.merge import Merge
+from move37.sections.preference import Preference, PreferenceOptimizer
 from move37.sections.pretrain import Pretrain
 from move37.sections.rejection import RejectionSample
+from move37.sections.reward_model import RewardModel, RewardOptimizer
 from move37.sections.rewrite import Rewrite
 from move37.sections.rl import RL
 from move37.sections.sft import SFT, SFTOptimizer
@@ -33,6 +35,8 @@ STAGE_KINDS: dict[str, type[StageSection]] = {
     "rewrite": Rewrite,
     "demonstrate": Demonstrate,
     "compare": Compare,
+    "reward_model": RewardModel,
+    "preference": Preference,
     "evaluate": Evaluate,
 }
 AnyStage = Annotated[Union[tuple(STAGE_KINDS.values())], Field(discriminator="stage")]
@@ -56,8 +60,12 @@ __all__ = [
     "Loop",
     "Merge",
     "Optimizer",
+    "Preference",
+    "PreferenceOptimizer",
     "Pretrain",
     "RejectionSample",
+    "RewardModel",
+    "RewardOptimizer",
     "Rewrite",
     "SFTOptimizer",
     "Section",

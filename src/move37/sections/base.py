@@ -17,7 +17,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Artefact = Literal["checkpoint", "data", "evaluation"]
+Artefact = Literal["checkpoint", "data", "evaluation", "reward_model"]
 
 
 class StageSection(Section):

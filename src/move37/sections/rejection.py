@@ -15,7 +15,7 @@ from move37.types import Reading
 class RejectionSample(StageSection):
     """Several samples a prompt, of which right and readable ones are kept as a data set."""
 
-    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "mix": "data"}
+    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "mix": "data", "filters": "reward_model"}
     MAKES: ClassVar[Artefact | None] = "data"
     FREE: ClassVar[frozenset[str]] = frozenset({"starve_limit"})
 
@@ -72,7 +72,8 @@ class RejectionSample(StageSection):
         return self
 
     def inputs(self) -> dict[str, str]:
-        return {"init": self.init, **{f"mix.{source}": source for source in self.mix}}
+        models = {f"filters.{name}.model": at for name, at in rewards.models(self.filters).items()}
+        return {"init": self.init, **{f"mix.{source}": source for source in self.mix}, **models}
 
     def check_tasks(self, drawn: Sequence[str]) -> None:
         try:

@@ -18,7 +18,7 @@ from move37.types import Reading
 class RL(TrainingSection):
     """Reinforcement learning from verifiable rewards."""
 
-    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint"}
+    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "rewards": "reward_model"}
     FREE: ClassVar[frozenset[str]] = TrainingSection.FREE | {"starve_limit", "mismatch_limit"}
 
     stage: Literal["rl"]
@@ -89,6 +89,9 @@ class RL(TrainingSection):
             rewards.check_paid(self.rewards, drawn)
         except ValueError as problem:
             raise ValueError(f"rewards: {problem}") from None
+
+    def inputs(self) -> dict[str, str]:
+        return {"init": self.init, **{f"rewards.{name}.model": at for name, at in rewards.models(self.rewards).items()}}
 
     def functions(self) -> list[str]:
         return list(self.rewards)

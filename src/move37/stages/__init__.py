@@ -19,8 +19,10 @@ from move37.sections import (
     Demonstrate,
     Evaluate,
     Merge,
+    Preference,
     Pretrain,
     RejectionSample,
+    RewardModel,
     Rewrite,
     StageSection,
 )
@@ -30,8 +32,10 @@ from move37.stages.context import Context, Device, Interrupt
 from move37.stages.demonstrate import Demonstration
 from move37.stages.evaluate import Evaluation
 from move37.stages.merge import Merging
+from move37.stages.preference import PreferenceTraining
 from move37.stages.pretrain import Pretraining
 from move37.stages.rejection import RejectionSampling
+from move37.stages.reward_model import RewardModelling
 from move37.stages.rewrite import Rewriting
 from move37.stages.rl import RLTraining
 from move37.stages.sft import FineTuning
@@ -64,6 +68,8 @@ RUNNERS: dict[type[StageSection], type[Stage]] = {
     Rewrite: Rewriting,
     Demonstrate: Demonstration,
     Compare: Comparing,
+    RewardModel: RewardModelling,
+    Preference: PreferenceTraining,
     Evaluate: Evaluation,
 }
 

@@ -20,11 +20,12 @@ from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import Run
-from move37.sections import RL, Evaluate
-from move37.stages import conversations, watch
+from move37.sections import RL, AnyStage, Evaluate, Preference, RewardModel
+from move37.stages import conversations, preferences, watch
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.engines import Make
 from move37.stages.evaluate import Evaluation
+from move37.stages.scoring import read_scale
 from move37.tasks.check import check
 from move37.types import Group, Verdict
 
@@ -50,19 +51,30 @@ def check_tasks(recipe: Recipe, base: Path) -> list[dict[str, Any]]:
 
 
 def check_data(recipe: Recipe, base: Path, names: Sequence[str]) -> list[str]:
-    """Read the data files that stages name, so that what is wrong with one is told before hours are spent; one line each.
+    """Look at the files and reward models that stages name, so that what is wrong is told before hours are spent; a line each.
 
     Raises:
         TaskError: naming the key, the file, the row and the column.
+        ModelError: no reward model lies there.
     """
     told = []
     for name in names:
         section = recipe.stages[name]
         for key, value in section.inputs().items():
             if value != "model" and value not in recipe.stages:
-                rows = conversations.rows(f"stages.{name}.{key}", base / value, dict(section).get("columns"))
-                told.append(f"stages.{name}.{key}: {len(rows)} rows in {base / value}")
+                what = _look(section, f"stages.{name}.{key}", base / value)
+                told.append(f"stages.{name}.{key}: {what} in {base / value}")
     return told
+
+
+def _look(section: AnyStage, where: str, path: Path) -> str:
+    """What a file or directory holds that a stage names."""
+    columns = dict(section).get("columns")
+    if section.INPUTS[where.split(".")[2]] == "reward_model":
+        return f"a reward model of {read_scale(path).kind}"
+    if isinstance(section, RewardModel | Preference):
+        return f"{len(preferences.read(where, path, columns, pairs=isinstance(section, Preference)))} rows"
+    return f"{len(conversations.rows(where, path, columns))} rows"
 
 
 def check_model(recipe: Recipe, base: Path) -> list[dict[str, Any]]:

@@ -81,9 +81,17 @@ class Context:
         """A data set: what an earlier stage made, or a file, relative to the recipe file."""
         return self.run.log(name).data if name in self.recipe.stages else self.run.base / name
 
-    def load(self, section: Starting) -> folder.Loaded:
-        """The model a stage starts from, in float32 master weights where it is trained on a CPU or in mixed precision."""
-        return folder.load(self.source(section), torch.float32, self.device.device)
+    def load(self, section: Starting, scalar: bool = False) -> folder.Loaded:
+        """The model a stage starts from, in float32 master weights where it is trained on a CPU or in mixed precision.
+
+        `scalar`: its trunk under a `score` of zeros, as `folder.load` gives it.
+        """
+        return folder.load(self.source(section), torch.float32, self.device.device, scalar)
+
+    def reward_models(self) -> dict[str, Path]:
+        """Stage -> the directory of the reward model that it makes."""
+        makers = [name for name, section in self.recipe.stages.items() if section.MAKES == "reward_model"]
+        return {name: self.run.log(name).final for name in makers}
 
     def prompter(self, loaded: folder.Loaded) -> Prompter:
         return Prompter.build(loaded.tokenizer, self.recipe.template, self.run.base)

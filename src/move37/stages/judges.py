@@ -1,9 +1,9 @@
-"""Who answers the questions of judge rewards: a client of their endpoint, or their checkpoint sampled here."""
+"""Who answers for rewards that ask a model: a client of a judge's endpoint, a checkpoint sampled here, a reward model."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import TemplateError
@@ -14,26 +14,33 @@ from move37.errors import ModelError, RunError
 from move37.models import folder
 from move37.rewards import Weighted
 from move37.rewards.judge import Judged, Source
+from move37.rewards.modelled import Modelled
 from move37.rewards.verdicts import Messages
 from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.stages.context import Device
+from move37.stages.scoring import Scorer
 from move37.types import Problem
 
 
-def bind(rewards: Sequence[Weighted], base: Path, ledger: Path | None, device: Device) -> list[Weighted]:
-    """The same rewards, judges among them with somebody to ask; equal judges are one.
+def bind(
+    rewards: Sequence[Weighted], base: Path, ledger: Path | None, device: Device, made: Mapping[str, Path]
+) -> list[Weighted]:
+    """The same rewards, judges and reward models among them with somebody to ask; equal ones are one.
 
     Args:
-        base: what a judge's `checkpoint` is relative to.
+        base: what a judge's `checkpoint` and a reward's `model` are relative to.
         ledger: the file that remembers what endpoints have answered; a resumed run goes on from it.
+        made: stage -> the directory of the reward model that it has made.
 
     Raises:
         UserError: the libraries for endpoints are missing, or the key's variable is not set.
-        ModelError: the checkpoint does not load, or has no chat template.
+        ModelError: the checkpoint does not load, has no chat template, or is no reward model.
+        RewardError: a reward model that was trained on another part of responses.
     """
     askers: dict[Source, Asker] = {}
+    scorers: dict[str, Scorer] = {}
     bound = []
     for weighted in rewards:
         if isinstance(weighted.reward, Judged):
@@ -41,6 +48,11 @@ def bind(rewards: Sequence[Weighted], base: Path, ledger: Path | None, device: D
             if source not in askers:
                 askers[source] = asker_of(source, base, ledger, device)
             weighted = dataclasses.replace(weighted, reward=weighted.reward.asked_by(askers[source]))
+        if isinstance(weighted.reward, Modelled):
+            name = weighted.reward.model
+            if name not in scorers:
+                scorers[name] = Scorer(made.get(name, base / name), device)
+            weighted = dataclasses.replace(weighted, reward=weighted.reward.scored_by(scorers[name]))
         bound.append(weighted)
     return bound
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from move37 import tasks
 from move37.errors import RecipeError
 from move37.recipe import Recipe
-from move37.rewards import Weighted, weighted
+from move37.rewards import Weighted, models, weighted
 from move37.rewards.combine import grade
 from move37.rewards.judge import JudgePair
 from move37.rollout.remote import made_rollout
@@ -57,12 +57,20 @@ def probe(recipe: Recipe, base: Path, problems: int, ledger: Path | None) -> lis
     loaded = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
     found = []
     for name, section in stages.items():
-        rewards = weighted(section.rewards, base)
-        rewards = bind(rewards, base, ledger, Device.choose(recipe.hardware))
+        _check_models(name, section, recipe)
+        rewards = bind(weighted(section.rewards, base), base, ledger, Device.choose(recipe.hardware), {})
         for task in (loaded[key] for key in section.tasks or loaded):
             mine = [w for w in rewards if w.covers(task.name)]
             found += probe_task(name, task, mine, problems, section.max_new_tokens)
     return found
+
+
+def _check_models(name: str, section: RL, recipe: Recipe) -> None:
+    """A recipe alone has no model that one of its stages is still to make."""
+    for reward, model in models(section.rewards).items():
+        if model in recipe.stages:
+            fix = f"probe with its directory: {name}.rewards.{reward}.model=RUN/stages/{model}/final"
+            raise RecipeError(f"stages.{name}.rewards.{reward}: {model} is a stage, and a probe runs none; {fix}")
 
 
 def probe_task(stage: str, task: Task, rewards: Sequence[Weighted], problems: int, limit: int) -> list[Paid]:

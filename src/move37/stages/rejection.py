@@ -34,8 +34,8 @@ class RejectionSampling(Making):
         super().__init__(context, name, -(-section.prompts // section.prompts_per_step))
         self.section = section
         self.tasks = context.chosen(section.tasks)
-        filters = rewards.weighted(section.least(), context.run.base)
-        self.filters = bind(filters, context.run.base, self.log.path / "judged.jsonl", context.device)
+        named, ledger = rewards.weighted(section.least(), context.run.base), self.log.path / "judged.jsonl"
+        self.filters = bind(named, context.run.base, ledger, context.device, context.reward_models())
         self.curriculum = Curriculum(self.tasks, context.recipe.seed)
         self.sampling = Sampling(
             temperature=section.temperature,

@@ -34,8 +34,8 @@ class RLTraining(Training):
     def __init__(self, context: Context, name: str, section: RL) -> None:
         super().__init__(context, name, section, section.steps)
         self.tasks = context.chosen(section.tasks)
-        named = rewards.weighted(section.rewards, context.run.base)
-        self.rewards = bind(named, context.run.base, self.log.path / "judged.jsonl", context.device)
+        named, ledger = rewards.weighted(section.rewards, context.run.base), self.log.path / "judged.jsonl"
+        self.rewards = bind(named, context.run.base, ledger, context.device, context.reward_models())
         self.algorithm = section.build_algorithm()
         self.spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
         self.loaded = context.load(section)

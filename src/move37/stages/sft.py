@@ -11,9 +11,10 @@ from move37.errors import TaskError
 from move37.learner.batch import Example
 from move37.learner.learner import Learner
 from move37.sections import SFT
-from move37.stages import conversations, watch
+from move37.stages import conversations
 from move37.stages.context import Context
 from move37.stages.conversations import Turn
+from move37.stages.epochs import Epochs
 from move37.stages.training import Training
 from move37.tasks import split_of
 from move37.types import LossSpec
@@ -45,7 +46,7 @@ class FineTuning(Training):
         self.loaded = context.load(section)
         self.prompter = context.prompter(self.loaded)
         self.limit = min(section.max_tokens or self.loaded.context, self.loaded.context)
-        self._shuffled = -1, np.zeros(0, np.int64)  # the last epoch asked for, and its order
+        self.order = Epochs(len(self.train), context.recipe.seed, name)
         self._check(turns, f"stages.{name}.data: {path}")
         self.learner = Learner(
             self.loaded.model,
@@ -102,26 +103,17 @@ class FineTuning(Training):
 
     def _turn(self, place: int) -> Turn:
         """The turn at a place of the endless sequence of epochs."""
-        epoch, index = divmod(place, len(self.train))
-        if epoch != self._shuffled[0]:
-            key = watch.mix(self.context.recipe.seed, self.name, "epoch", epoch)
-            self._shuffled = epoch, np.random.Generator(np.random.Philox(key=key)).permutation(len(self.train))
-        return self.train[self._shuffled[1][index]]
+        return self.train[self.order.row(place)]
 
     def _examples(self, turns: Sequence[Turn]) -> list[Example]:
         """Tokens and weights; those longer than the limit are left out. What all prompts begin with is run once."""
         prompts = [self.prompter.encode_messages(turn.messages) for turn in turns]
-        texts = [self._after_prefill(turn.response) for turn in turns]
+        texts = [self.prompter.after_prefill(turn.response) for turn in turns]
         replies = self.loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]
         eos = self.loaded.tokenizer.eos_token_id
         pairs = [(p, [*r, eos]) for p, r in zip(prompts, replies, strict=True) if len(p) + len(r) < self.limit]
         start = _shared([p for p, _ in pairs])
         return [_example(prompt, reply, start) for prompt, reply in pairs]
-
-    def _after_prefill(self, response: str) -> str:
-        """The template may have written <think> already."""
-        prefill = self.prompter.prefill
-        return response.lstrip().removeprefix(prefill) if prefill else response
 
     def _held_out_loss(self) -> float:
         """Nats per token of held-out replies."""

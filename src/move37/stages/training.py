@@ -70,6 +70,10 @@ class Training(ABC):
         """Called once before the first step of a stage that starts from nothing; forgets what an earlier try left."""
         self.log.truncate_after(0)
 
+    def after(self) -> dict[str, Any]:
+        """Called once after the last step, before the final model is written; what the lineage tells of it."""
+        return {}
+
     def run(self) -> None:
         """All steps that are left, then the final model."""
         done = self._resume()
@@ -88,10 +92,11 @@ class Training(ABC):
                 self._save(number, metrics)
             if interrupted and number < self.steps:
                 self.context.interrupt.stop(f"step {number} of {self.name}", self.context.run.resume_command())
+        told = self.after()
         checkpoint.export(self.log.final, self.loaded)
         tokens = sum(row["tokens"] for row in self.log.metrics())
         spent = {"steps": self.steps, "updates": self.learner.version, "tokens": tokens, "seconds": self.wall_s}
-        self.log.finish(spent, "checkpoint")
+        self.log.finish({**spent, **told}, self.section.MAKES)
 
     def _save(self, number: int, metrics: dict[str, Any]) -> None:
         score = self.score(metrics)
@@ -110,7 +115,7 @@ class Training(ABC):
         if path is None:
             return 0
         saved = checkpoint.load(path)
-        fresh = folder.load(path, self.learner.model.head.dtype, self.learner.device)
+        fresh = folder.load(path, self.learner.model.head.dtype, self.learner.device, self.loaded.scalar)
         self.loaded.model.load_state_dict(fresh.model.state_dict())
         self.learner.optimizer.load_state_dict(saved.trainer["optimizer"])
         self.restore_trainer(saved.trainer["extra"])
