@@ -42,6 +42,8 @@ def group(*texts, prefill=""):
 
 
 class Judge:
+    open_ended, whole = False, False
+
     def verify_all(self, pairs):
         return [Score(value=0.0)] * len(pairs)
 
