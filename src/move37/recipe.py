@@ -31,10 +31,13 @@ from move37.sections import (
     Hardware,
     Loop,
     Optimizer,
+    Partial,
     RewardModel,
     Section,
     StageSection,
 )
+
+NAMED = {"algorithm": "name", "draw": "kind"}  # a bare name stands for a mapping with this key
 
 
 class Recipe(Section):
@@ -164,8 +167,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     node = raw
     for above, part in itertools.pairwise(["", *parts[:-1]]):
         child = node.get(part)
-        if isinstance(child, str) and part == "algorithm":
-            child = {"name": child}
+        if isinstance(child, str) and part in NAMED:
+            child = {NAMED[part]: child}
         elif isinstance(child, int | float) and above == "rewards":
             child = {"weight": child}
         if child is None:
@@ -218,5 +221,5 @@ def _explain(where: str, error: Any) -> str:
 
 
 def _schema_at(location: list[str]) -> list[str]:
-    sections = {"optimizer": Optimizer, "hardware": Hardware, "loop": Loop}
+    sections = {"optimizer": Optimizer, "hardware": Hardware, "loop": Loop, "partial": Partial}
     return list(sections.get(location[-1] if location else "", Recipe).model_fields)

@@ -1,8 +1,9 @@
 """Rollouts as Parquet: one shard per step, one row per response, everything that a learner or a reader may ask for.
 
 Columns: step, group, problem, task, question, gold, meta (JSON), sample, token_ids, sampled, logprobs,
-sampling_logprobs, text, prefill, thinking, answer, final, vote, stop, version, reward, verdict, error, style, steps, reflective,
-and for every reward `reward/<name>`, `why/<name>` and `part/<name>/<part>`. A reward that is NaN is stored as null.
+sampling_logprobs, text, prefill, thinking, answer, final, vote, stop, version, segments (JSON; null: one), reward, verdict,
+error, style, steps, reflective, and for every reward `reward/<name>`, `why/<name>` and `part/<name>/<part>`. A reward that is
+NaN is stored as null.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ def _table(step: int, groups: list[Group]) -> pa.Table:
     columns |= {
         "stop": pa.array([r.stop.value for r in rollouts], pa.string()),
         "version": pa.array([r.version for r in rollouts], pa.int64()),
+        "segments": pa.array([json.dumps(r.segments) if r.segments else None for r in rollouts], pa.string()),
         "reward": pa.array([_null(r.reward) for r in rollouts], pa.float64()),
         "verdict": pa.array([r.verdict.value for r in rollouts], pa.string()),
         "style": pa.array([s.kind for s in styles], pa.string()),
@@ -176,6 +178,7 @@ def _rollout(row: dict[str, Any], tokens: dict[str, np.ndarray]) -> Rollout:
         **plain,
         **tokens,
         stop=Stop(row["stop"]),
+        segments=tuple((tokens, version) for tokens, version in json.loads(row["segments"] or "[]")),
         verdict=Verdict(row["verdict"]),
         reward=_nan(row["reward"]),
         scores=_scores(row),

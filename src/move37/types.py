@@ -91,7 +91,8 @@ class Rollout:
     sampling_logprobs: np.ndarray  # [T] float32, nats, under the truncated distribution drawn from; 0 likewise
     text: str  # the sampled part, decoded, without EOS
     stop: Stop
-    version: int  # optimizer updates the sampling weights had seen
+    version: int  # optimizer updates the sampling weights had seen; of several segments, the last one's
+    segments: tuple[tuple[int, int], ...] = ()  # (sampled tokens, version) of each part, where sampled in several iterations
     prefill: str = ""  # what the template put after the generation prompt, such as "<think>"
     thinking: str | None = None  # filled by rewards.combine.grade; None where the form is not found
     answer: str | None = None  # the summary: all that the reader is given after the thought
@@ -106,6 +107,12 @@ class Rollout:
     def length(self) -> int:
         """Sampled tokens, EOS included."""
         return int(self.sampled.sum())
+
+    @property
+    def versions(self) -> np.ndarray:
+        """[length] int64: the version of the weights that each sampled token came from."""
+        parts = self.segments or ((self.length, self.version),)
+        return np.repeat([version for _, version in parts], [tokens for tokens, _ in parts])
 
     @property
     def truncated(self) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from move37.recipe import Recipe
 from move37.sections import STAGE_KINDS, TASK_KINDS, Hardware
 
-BUDGET = 25
+BUDGET = 27  # 25, and two of `rl` that are groups of options: `draw` and `partial`
 TRAINING = {
     *("tokens_per_microbatch", "save_every", "keep_last"),
     *("optimizer.kind", "optimizer.lr", "optimizer.schedule", "optimizer.warmup_steps", "optimizer.final_share"),
@@ -28,7 +28,7 @@ KNOBS = {
     | {
         *("init", "tasks", "steps", "prompts_per_step", "samples_per_prompt", "updates_per_step", "max_new_tokens"),
         *("temperature", "stop", "rewards", "algorithm", "reading", "probe_every", "starve_limit"),
-        "mismatch_limit",
+        *("mismatch_limit", "draw", "partial"),
     },
     "sft": TRAINING
     | {"init", "data", "columns", "epochs", "steps", "examples_per_step", "held_out", "max_tokens"},

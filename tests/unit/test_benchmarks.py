@@ -14,6 +14,7 @@ import gpu
 import growth
 import learn
 import meter
+import partial_rollouts
 import pieces
 import rl_step
 import roofline
@@ -238,3 +239,19 @@ def test_the_ceilings_are_measured(small):
     torch.set_num_threads(1)
     assert roofline.products("float32", seconds=0.0) > 1e8
     assert roofline.reading(1 << 16) > 1e7
+
+
+def test_partial_rollouts_at_toy_size(small):
+    """Both kinds, on the bundled model, to a target that is reached at the first look."""
+    sizes = {"--steps": 2, "--prompts": 2, "--samples": 2, "--limit": 24, "--new-tokens": 8, "--every": 1, "--target": 0}
+    partial_rollouts.main([str(word) for pair in sizes.items() for word in pair])
+    whole, partial = lines(small / "results" / "partial_rollouts.jsonl")
+    assert (whole["kind"], partial["kind"]) == ("whole", "partial")
+    assert whole["results"]["reached"] == partial["results"]["reached"] == 1
+    assert 0 < whole["results"]["seconds"] <= whole["results"]["all_seconds"]
+    assert whole["results"]["stale"] == 0
+
+
+def test_the_look_before_training_reaches_no_target():
+    looks = [{"step": step, "pass@1": value} for step, value in ((0, 0.9), (5, None), (10, 0.4), (15, 0.5), (20, 0.3))]
+    assert partial_rollouts.reach(looks, 0.5) == 15 and partial_rollouts.reach(looks, 0.6) is None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from move37.rewards.style import language, read
+from move37.rewards.style import BEHAVIOURS, behaviours, language, read
 
 LINGUA = Path(__file__).parents[3] / "shared" / "data" / "lingua_sentences"
 
@@ -64,3 +64,26 @@ def test_language_of_real_sentences(name, code):
     lines = [line for line in (LINGUA / f"{name}.txt").read_text(encoding="utf-8").splitlines() if line.strip()]
     right = sum(language(line) == code for line in lines)
     assert right / len(lines) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", {}),
+        ("2+3=5", {}),
+        ("2+3=6\nCheck:\n6-3=3\nWait, that is wrong. Retry:\n2+3=5",
+         {"evaluation": 1, "reflection": 1, "error_identification": 1, "backtracking": 1}),
+        ("2+3=6\n检查:\n6-3=3\n等等,错了。重试:\n2+3=5",
+         {"evaluation": 1, "reflection": 1, "error_identification": 1, "backtracking": 1}),
+        ("3*4+5=17 wrong\n3*4-5=7", {"exploration": 1, "error_identification": 1}),  # a try that is thrown away
+        ("3*4+5=17 错\n3*4-5=7", {"exploration": 1, "error_identification": 1}),
+        ("First, add. Alternatively, subtract. More precisely: 5.", {"planning": 1, "exploration": 1, "refinement": 1}),
+        ("首先相加。或者换一种方法。简化以后得5。", {"planning": 1, "exploration": 2, "refinement": 1}),
+        ("Checkers await a planet; errorless butter, terror and prefixes.", {}),  # whole words only
+        ("Let me go back and double-check: it does not make sense, maybe a mistake.",
+         {"backtracking": 1, "evaluation": 2, "exploration": 1, "error_identification": 1}),
+    ],
+)  # fmt: skip
+def test_behaviours(text, shown):
+    assert {name: times for name, times in behaviours(text).items() if times} == shown
+    assert set(behaviours(text)) == set(BEHAVIOURS) and len(BEHAVIOURS) == 7

@@ -27,6 +27,7 @@ class Example:
     advantage: np.ndarray | None = None  # [M] float32
     old: np.ndarray | None = None  # [M] float32: log-probs the sampler recorded
     ref: np.ndarray | None = None  # [M] float32: log-probs of the reference policy
+    fresh: np.ndarray | None = None  # [M] bool: sampled with the weights at hand; None: all
 
     @classmethod
     def of(cls, credit: Credit) -> Example:
@@ -129,6 +130,7 @@ def microbatch(examples: Sequence[Example], indices: list[int]) -> MicroBatch:
             advantage=_join([e.advantage for e in chosen]),
             old=_join([e.old for e in chosen]),
             ref=_join([e.ref for e in chosen]),
+            fresh=_join([e.fresh for e in chosen]),
             sequence=torch.from_numpy(np.repeat(np.arange(len(chosen)), counts)),
             lengths=torch.from_numpy(real),
         ),

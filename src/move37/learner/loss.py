@@ -46,6 +46,7 @@ class Streams:
     advantage: Tensor | None = None  # [M]
     old: Tensor | None = None  # [M] log-probs of the policy that sampled
     ref: Tensor | None = None  # [M] log-probs of the reference model
+    fresh: Tensor | None = None  # [M] 1 for tokens sampled with the weights before the update, 0 for older ones
 
 
 def policy_loss(logprobs: Tensor, streams: Streams, spec: LossSpec, totals: Totals) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,7 +68,8 @@ def policy_loss(logprobs: Tensor, streams: Streams, spec: LossSpec, totals: Tota
         The loss, a scalar of the dtype of `logprobs`, and detached scalars that `merge` adds up over micro-batches:
         `tokens` (of nonzero weight; the others below count only those), `clip_count` (tokens whose gradient the clip
         removed; for the kind weight those whose weight it capped), `ratio_max`, `drift_sum` (k3 of KL(old || new),
-        nats; these three where `old` is given), `kl_sum` (k3 of KL(new || reference), nats; where kl_coef > 0),
+        nats; these three where `old` is given), `fresh_drift_sum` and `fresh_tokens` (the same of fresh tokens alone, and
+        their number; where `fresh` is given), `kl_sum` (k3 of KL(new || reference), nats; where kl_coef > 0),
         `squared_sum` (of the squared log ratios of whole sequences) over `sequences` (both where tau > 0).
 
     Deviations: log ratios are cut at +20 before exp, where the gradient of that term becomes 0.
@@ -79,7 +81,11 @@ def policy_loss(logprobs: Tensor, streams: Streams, spec: LossSpec, totals: Tota
     if ratio is not None:
         metrics["clip_count"] = (cut & counted).sum()
         metrics["ratio_max"] = (ratio.detach() * counted).max() if len(ratio) else logprobs.new_zeros(())
-        metrics["drift_sum"] = _summed(k3(streams.old, logprobs.detach()), streams)
+        drift = k3(streams.old, logprobs.detach())
+        metrics["drift_sum"] = _summed(drift, streams)
+        if streams.fresh is not None:
+            metrics["fresh_drift_sum"] = _summed(drift * streams.fresh, streams)
+            metrics["fresh_tokens"] = (counted & (streams.fresh != 0)).sum()
     if spec.kl_coef > 0:
         kl = k3(logprobs, _need(streams.ref, "ref"))
         per_token = per_token + spec.kl_coef * kl

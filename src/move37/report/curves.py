@@ -7,9 +7,11 @@ from typing import Any
 
 from move37.report.charts import Curve, Panel
 from move37.report.live import finite
+from move37.rewards.style import BEHAVIOURS
 
 Rows = Sequence[dict[str, Any]]
 KINDS = (("direct", "direct"), ("steps", "step by step"), ("checked", "with checking"))
+DRAWN = (("none", "none right"), ("under_half", "under half"), ("half_or_more", "half or more"), ("all", "all right"))
 FEW = 0.02  # share of responses below which their accuracy is left out of a step: it would be that of two or three
 
 
@@ -21,7 +23,8 @@ def curve(rows: Rows, key: str, label: str, dashed: bool = False, colour: int | 
 
 def panels(metrics: Rows, probes: Rows) -> list[Panel]:
     """Every chart of an RL stage that has something to show, in reading order."""
-    return [panel for panel in (*main(metrics, probes), *_tasks(metrics), *_health(metrics)) if not panel.empty]
+    every = (*main(metrics, probes), *_behaviours(metrics), *_drawn(metrics), *_tasks(metrics), *_health(metrics))
+    return [panel for panel in every if not panel.empty]
 
 
 def main(metrics: Rows, probes: Rows) -> list[Panel]:
@@ -60,6 +63,23 @@ def main(metrics: Rows, probes: Rows) -> list[Panel]:
             "share",
             f"Why the shares move: RL gives more of what is right more often. Steps with under {FEW:.0%} of a way are left out.",
         ),
+    ]
+
+
+def _behaviours(metrics: Rows) -> list[Panel]:
+    curves = [curve(metrics, f"behaviour/{kind}", kind.replace("_", " "), colour=i) for i, kind in enumerate(BEHAVIOURS)]
+    caption = "Responses with at least one word or mark of it. Counted, not judged: see docs/curriculum.md."
+    return [Panel("behaviours", [_dash(c, i) for i, c in enumerate(_some(*curves))], "share", caption)]
+
+
+def _drawn(metrics: Rows) -> list[Panel]:
+    """How hard the drawn problems were: by their own responses, and by what was expected of them."""
+    shares = _some(*(curve(metrics, f"drawn/{kind}", label, colour=i) for i, (kind, label) in enumerate(DRAWN)))
+    expected = _some(curve(metrics, "drawn/pass_rate", "expected pass rate", dashed=True))
+    return [
+        Panel("difficulty of the drawn problems", shares, "share", "Groups by the share of their responses that are right."),
+        Panel("expected pass rate of the drawn problems", expected, "share", "As measured by curate, or in this stage so far."),
+        Panel("level of the curriculum", _some(curve(metrics, "drawn/level", "level"))),
     ]
 
 

@@ -21,6 +21,7 @@ from move37.errors import RecipeError, RewardError, nearest
 from move37.options import build
 from move37.rewards.accuracy import Accuracy
 from move37.rewards.base import Each, Item, Reward
+from move37.rewards.behaviours import Behaviours
 from move37.rewards.consistent import Language
 from move37.rewards.judge import JudgePair, JudgeReference, JudgeRubric
 from move37.rewards.length import Cosine, Length
@@ -58,6 +59,7 @@ REWARDS: dict[str, type[Reward]] = {
     "length": Length,
     "repetition": Repetition,
     "steps": Steps,
+    "behaviours": Behaviours,
     "judge_pair": JudgePair,
     "judge_reference": JudgeReference,
     "judge_rubric": JudgeRubric,

@@ -35,10 +35,10 @@ def stream(seed: int, problem: str, sample: int) -> np.uint64:
     return np.uint64(int.from_bytes(digest, "little"))
 
 
-def uniforms(streams: np.ndarray, position: int) -> np.ndarray:
-    """[B] uint64 keys -> [B] float64 in [0, 1): SplitMix64 (Steele, Lea and Flood 2014) at the given position."""
+def uniforms(streams: np.ndarray, position: int | np.ndarray) -> np.ndarray:
+    """[B] uint64 keys -> [B] float64 in [0, 1): SplitMix64 (Steele, Lea and Flood 2014) at the given position, or [B] of them."""
     with np.errstate(over="ignore"):
-        z = streams + np.uint64(position + 1) * STEP
+        z = streams + np.asarray(position + 1, np.uint64) * STEP
         z = (z ^ (z >> np.uint64(30))) * MIX1
         z = (z ^ (z >> np.uint64(27))) * MIX2
         z ^= z >> np.uint64(31)

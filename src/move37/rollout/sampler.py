@@ -28,16 +28,18 @@ ROOM = 32  # columns by which a cache grows: few copies, and little that is neve
 
 
 @dataclass(slots=True)
-class _Row:
-    """One response being written."""
+class Trajectory:
+    """One response being written, perhaps by the weights of several iterations. Its random stream goes with it."""
 
-    problem: int
+    problem: Problem
+    prompt: np.ndarray  # [P] int32
     sample: int
-    key: np.uint64
+    key: int  # of its random stream
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     drawn: list[float] = field(default_factory=list)
-    stop: Stop = Stop.LENGTH
+    segments: list[tuple[int, int]] = field(default_factory=list)  # (tokens, version of the weights)
+    stop: Stop | None = None  # None: it goes on
 
 
 class Sampler:
@@ -62,43 +64,67 @@ class Sampler:
         Raises:
             TaskError: a prompt leaves no room for a response in the model's context.
         """
-        prompts = [np.asarray(self.prompter.encode(p.question), np.int32) for p in problems]
-        for problem, prompt in zip(problems, prompts, strict=True):
-            if len(prompt) + sampling.max_new_tokens > self.context:
-                raise TaskError(
-                    f"task {problem.task}: a prompt of {len(prompt)} tokens and max_new_tokens={sampling.max_new_tokens} do not "
-                    f"fit the model's context of {self.context}; lower max_new_tokens or drop long problems"
-                )
-        groups = [Group(problem=p, rollouts=[]) for p in problems]
+        written = [self.begin(problem, n, sampling, seed) for problem in problems]
         per_pass = max(1, ROWS // n)
         for first in range(0, len(problems), per_pass):
-            chosen = range(first, min(first + per_pass, len(problems)))
-            rows = [_Row(i, s, stream(seed, problems[i].id, s)) for i in chosen for s in range(n)]
-            self._decode(rows, prompts, sampling)
-            for row in rows:
-                groups[row.problem].rollouts.append(self._rollout(row, problems[row.problem], prompts[row.problem]))
-        return groups
+            self._decode([t for mine in written[first : first + per_pass] for t in mine], sampling, sampling.max_new_tokens)
+        return [Group(problem=p, rollouts=[self.rollout(t) for t in mine]) for p, mine in zip(problems, written, strict=True)]
 
-    def _decode(self, rows: list[_Row], prompts: list[np.ndarray], sampling: Sampling) -> None:
-        """Write the rows to their ends."""
+    def begin(self, problem: Problem, n: int, sampling: Sampling, seed: int) -> list[Trajectory]:
+        """n responses to a problem, with nothing written yet.
+
+        Raises:
+            TaskError: as `sample` does.
+        """
+        prompt = np.asarray(self.prompter.encode(problem.question), np.int32)
+        if len(prompt) + sampling.max_new_tokens > self.context:
+            raise TaskError(
+                f"task {problem.task}: a prompt of {len(prompt)} tokens and max_new_tokens={sampling.max_new_tokens} do not "
+                f"fit the model's context of {self.context}; lower max_new_tokens or drop long problems"
+            )
+        return [Trajectory(problem, prompt, sample, int(stream(seed, problem.id, sample))) for sample in range(n)]
+
+    @torch.no_grad()
+    def advance(self, trajectories: Sequence[Trajectory], sampling: Sampling, most: int) -> None:
+        """Write up to `most` more tokens of each response that goes on, with the weights at hand.
+
+        What it has written so far is given to the model as context, as the prompt is. With equal weights a response is
+        the same however often it is taken up again, up to the rounding of another order of summation.
+        """
+        going = [t for t in trajectories if t.stop is None]
+        for first in range(0, len(going), ROWS):
+            self._decode(going[first : first + ROWS], sampling, most)
+
+    def _decode(self, rows: list[Trajectory], sampling: Sampling, most: int) -> None:
+        """Write the rows to their ends, or `most` tokens further."""
+        before = [len(row.tokens) for row in rows]
+        self._write(rows, sampling, most)
+        for row, had in zip(rows, before, strict=True):
+            if len(row.tokens) > had:
+                row.segments.append((len(row.tokens) - had, self.version))
+
+    def _write(self, rows: list[Trajectory], sampling: Sampling, most: int) -> None:
         device = self.engine.head.device
-        needed = sorted({row.problem for row in rows})
-        longest = max(len(prompts[i]) for i in needed)
-        grid = np.zeros((len(needed), longest), np.int64)
-        for line, i in zip(grid, needed, strict=True):
-            line[longest - len(prompts[i]) :] = prompts[i]
-        pad = torch.tensor([longest - len(prompts[i]) for i in needed], device=device)
+        places: dict[tuple[str, tuple[int, ...]], int] = {}  # what is written already is context, each once
+        found = [places.setdefault((row.problem.id, tuple(row.tokens)), len(places)) for row in rows]
+        contexts = {place: [*row.prompt, *row.tokens] for place, row in zip(found, rows, strict=True)}
+        longest = max(map(len, contexts.values()))
+        grid = np.zeros((len(contexts), longest), np.int64)
+        for place, context in contexts.items():
+            grid[place, longest - len(context) :] = context
+        pad = torch.tensor([longest - len(contexts[place]) for place in range(len(contexts))], device=device)
         with self._autocast():
             hidden, cache = self.engine.prefill(torch.from_numpy(grid).to(device), pad)
-        repeat = torch.tensor([needed.index(row.problem) for row in rows], device=device)
+        repeat = torch.tensor(found, device=device)
         cache.select(repeat)
         hidden = hidden.index_select(0, repeat)
         alive = list(rows)
-        for position in range(sampling.max_new_tokens):
+        for written in range(1, most + 1):
             keys = np.array([row.key for row in alive], np.uint64)
-            tokens, logprobs, drawn = self._choose(hidden, uniforms(keys, position), sampling)
+            positions = np.array([len(row.tokens) for row in alive], np.uint64)
+            tokens, logprobs, drawn = self._choose(hidden, uniforms(keys, positions), sampling)
             going = self._append(alive, tokens.tolist(), logprobs.tolist(), drawn.tolist(), sampling)
-            if not any(going) or position + 1 == sampling.max_new_tokens:
+            if not any(going) or written == most:
                 return
             if sum(going) < len(alive) and sum(going) <= cache.leave_at * len(alive):
                 kept = torch.tensor([i for i, on in enumerate(going) if on], device=device)
@@ -117,12 +143,12 @@ class Sampler:
         return tokens, logprobs, logprobs if sampling.temperature > 0 else torch.zeros_like(logprobs)
 
     def _append(
-        self, rows: list[_Row], tokens: list[int], logprobs: list[float], drawn: list[float], sampling: Sampling
+        self, rows: list[Trajectory], tokens: list[int], logprobs: list[float], drawn: list[float], sampling: Sampling
     ) -> list[bool]:
         """Give each unfinished row its token; True where it goes on."""
         going = []
         for row, token, logprob, under in zip(rows, tokens, logprobs, drawn, strict=True):
-            if row.stop is not Stop.LENGTH:  # finished, still in the batch: its tokens are nobody's
+            if row.stop is not None:  # finished, still in the batch: its tokens are nobody's
                 going.append(False)
                 continue
             row.tokens.append(token)
@@ -134,7 +160,9 @@ class Sampler:
                 row.stop = Stop.STRING
             elif sampling.repeat and due(len(row.tokens)) and loops(row.tokens, sampling.repeat):
                 row.stop = Stop.REPEAT
-            going.append(row.stop is Stop.LENGTH)
+            elif len(row.tokens) >= sampling.max_new_tokens:
+                row.stop = Stop.LENGTH
+            going.append(row.stop is None)
         return going
 
     def _stopped(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
@@ -142,22 +170,27 @@ class Sampler:
         tail = self.prompter.tokenizer.decode(tokens[-(max(len(s.encode()) for s in stops) + 1) :])
         return any(s in tail for s in stops)
 
-    def _rollout(self, row: _Row, problem: Problem, prompt: np.ndarray) -> Rollout:
+    def rollout(self, written: Trajectory) -> Rollout:
+        """The record of a response that has ended."""
+        assert written.stop is not None, "it goes on"
+        prompt = written.prompt
+
         def after_prompt(values: list[float]) -> np.ndarray:
             return np.concatenate([np.zeros(len(prompt), np.float32), np.asarray(values, np.float32)])
 
-        text = row.tokens[:-1] if row.stop is Stop.EOS else row.tokens
+        text = written.tokens[:-1] if written.stop is Stop.EOS else written.tokens
         return Rollout(
-            problem=problem.id,
-            task=problem.task,
-            sample=row.sample,
-            token_ids=np.concatenate([prompt, np.asarray(row.tokens, np.int32)]),
-            sampled=np.arange(len(prompt) + len(row.tokens)) >= len(prompt),
-            logprobs=after_prompt(row.logprobs),
-            sampling_logprobs=after_prompt(row.drawn),
+            problem=written.problem.id,
+            task=written.problem.task,
+            sample=written.sample,
+            token_ids=np.concatenate([prompt, np.asarray(written.tokens, np.int32)]),
+            sampled=np.arange(len(prompt) + len(written.tokens)) >= len(prompt),
+            logprobs=after_prompt(written.logprobs),
+            sampling_logprobs=after_prompt(written.drawn),
             text=self.prompter.tokenizer.decode(text, skip_special_tokens=False, clean_up_tokenization_spaces=False),
-            stop=row.stop,
-            version=self.version,
+            stop=written.stop,
+            version=written.segments[-1][1],
+            segments=tuple(written.segments) if len(written.segments) > 1 else (),
             prefill=self.prompter.prefill,
         )
 

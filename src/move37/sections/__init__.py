@@ -15,6 +15,7 @@ from move37.sections.demonstrate import Demonstrate
 from move37.sections.evaluate import Evaluate
 from move37.sections.hardware import Hardware
 from move37.sections.merge import Merge
+from move37.sections.partial import Partial
 from move37.sections.preference import Preference, PreferenceOptimizer
 from move37.sections.pretrain import Pretrain
 from move37.sections.rejection import RejectionSample
@@ -60,6 +61,7 @@ __all__ = [
     "Loop",
     "Merge",
     "Optimizer",
+    "Partial",
     "Preference",
     "PreferenceOptimizer",
     "Pretrain",

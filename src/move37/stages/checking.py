@@ -26,6 +26,7 @@ from move37.stages.context import Context, Device, Interrupt
 from move37.stages.engines import Make
 from move37.stages.evaluate import Evaluation
 from move37.stages.scoring import read_scale
+from move37.tasks import pool
 from move37.tasks.check import check
 from move37.types import Group, Verdict
 
@@ -61,7 +62,11 @@ def check_data(recipe: Recipe, base: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         section = recipe.stages[name]
         for key, value in section.inputs().items():
-            if value != "model" and value not in recipe.stages:
+            if key == "draw.problems" and value not in recipe.stages:
+                loaded = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
+                found = pool.read(f"stages.{name}.{key}", base / value, loaded)
+                told.append(f"stages.{name}.{key}: {sum(map(len, found.values()))} problems in {base / value}")
+            elif value != "model" and value not in recipe.stages:
                 what = _look(section, f"stages.{name}.{key}", base / value)
                 told.append(f"stages.{name}.{key}: {what} in {base / value}")
     return told

@@ -19,7 +19,9 @@ from move37.sections import RL, stops
 from move37.stages import watch
 from move37.stages.context import Context, frozen_copy
 from move37.stages.judges import bind
+from move37.stages.partial import Partials
 from move37.stages.training import Training
+from move37.tasks import pool
 from move37.tasks.curriculum import Curriculum
 from move37.types import Credit, Group, Stop
 
@@ -38,6 +40,7 @@ class RLTraining(Training):
         self.rewards = bind(named, context.run.base, ledger, context.device, context.reward_models())
         self.algorithm = section.build_algorithm()
         self.spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
+        self.curriculum = self._curriculum()
         self.loaded = context.load(section)
         updates = section.steps * section.updates_per_step * self.algorithm.epochs
         self.learner = Learner(
@@ -52,9 +55,10 @@ class RLTraining(Training):
         self.reference = frozen_copy(self.loaded.model) if self.spec.kl_coef > 0 else None
         self.sampler = context.sampler(self.loaded)
         self.sampling = Sampling(temperature=section.temperature, max_new_tokens=section.max_new_tokens, **stops(section.stop))
-        self.curriculum = Curriculum(self.tasks, context.recipe.seed)
+        self.partial = self._partial()
         self.probe_problems = [p for t in self.tasks.values() for p in t.held_out_problems(PROBE_PROBLEMS)]
         self.starved = 0
+        self.unfinished: dict[str, torch.Tensor] = {}  # of a checkpoint that is being restored
 
     def sentence(self) -> str:
         return self.section.sentence()
@@ -62,9 +66,11 @@ class RLTraining(Training):
     def step(self, number: int) -> dict[str, Any]:
         clock = watch.Clock()
         groups, reports, thrown = self._collect(number, clock)
+        drawn = self.curriculum.metrics(number, groups)
         self.curriculum.observe(groups)
         credits = self.algorithm.credit(groups, self.section.max_new_tokens)
-        metrics = watch.rl_metrics(groups, credits, reports, self.rewards) | {"thrown_away": thrown}
+        metrics = watch.rl_metrics(groups, credits, reports, self.rewards) | drawn | {"thrown_away": thrown}
+        metrics |= self.partial.metrics if self.partial else {}
         self.log.rollouts(number, groups)
         self._check_signal(number, groups, credits)
         with clock.time("learn"):
@@ -84,9 +90,30 @@ class RLTraining(Training):
 
     # ------------------------------------------------------------------------------------------------- its parts
 
+    def _curriculum(self) -> Curriculum:
+        """What draws; before a model is loaded, so that an empty level costs nothing."""
+        draw = self.section.build_draw()
+        chosen = None
+        if draw.problems:
+            chosen = pool.read(f"stages.{self.name}.draw.problems", self.context.data(draw.problems), self.tasks)
+            for name in (n for n in self.tasks if n not in chosen):
+                self.context.display.note(f"{self.name}: no problem of task {name} is among those of {draw.problems}")
+        return draw.make(self.tasks, self.context.recipe.seed, chosen, self.section.prompts_per_step)
+
+    def _partial(self) -> Partials | None:
+        if self.section.partial is None:
+            return None
+        return Partials(self.section.partial, self.sampler, self.sampling, self.section.samples_per_prompt, self.curriculum)
+
     def _collect(self, number: int, clock: watch.Clock) -> tuple[list[Group], list[GradeReport], float]:
         """Sampled and graded groups; under dynamic sampling, groups that teach nothing are replaced, with a cap."""
         wanted = self.section.prompts_per_step
+        if self.partial:
+            problems = self.curriculum.draw(number, wanted)
+            with clock.time("sample"):
+                groups = self.partial.step(number, problems, watch.mix(self.context.recipe.seed, self.name, number, 0))
+            with clock.time("grade"):
+                return groups, [self._grade(groups)], 0.0
         kept: list[Group] = []
         reports: list[GradeReport] = []
         sampled = thrown = 0
@@ -111,7 +138,8 @@ class RLTraining(Training):
 
     def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
         """The step's updates; in each epoch each is on its own random part of the rollouts."""
-        examples = [Example.of(c) for c in credits if c.weight != 0]
+        make = self.partial.example if self.partial else Example.of
+        examples = [make(c) for c in credits if c.weight != 0]
         if self.reference is not None:
             self._add_reference(examples)
         if self.algorithm.reset_optimizer:
@@ -154,7 +182,7 @@ class RLTraining(Training):
 
     def _check_mismatch(self, number: int, sums: dict[str, float]) -> None:
         """In the first update of a step sampler and learner hold the same weights: their log-probs must agree."""
-        gap = sums.get("drift_sum", 0.0) / max(1.0, sums["tokens"])
+        gap = watch.mismatch(sums)
         if gap > self.section.mismatch_limit:
             raise Mismatch(
                 f"step {number}: sampler and learner differ by {gap:.2g} nats per token on the same weights (mismatch_limit="
@@ -164,6 +192,8 @@ class RLTraining(Training):
     def _check_signal(self, number: int, groups: list[Group], credits: list[Credit]) -> None:
         """Stop after `starve_limit` steps in a row in which nothing could be learned, naming likely causes."""
         rollouts = [r for g in groups for r in g.rollouts]
+        if self.partial and not rollouts:
+            return  # all are still being written
         teaching = any(c.advantage != 0 and c.weight != 0 for c in credits)
         ended = any(r.stop is not Stop.LENGTH for r in rollouts)
         self.starved = 0 if teaching else self.starved + 1
@@ -178,16 +208,21 @@ class RLTraining(Training):
         return metrics["pass@1"]
 
     def extra_state(self) -> dict[str, Any]:
-        return {"curriculum": self.curriculum.state(), "starved": self.starved}
+        partial = {"partial": self.partial.state()} if self.partial else {}
+        return {"curriculum": self.curriculum.state(), "starved": self.starved, **partial}
 
     def restore_extra(self, state: dict[str, Any]) -> None:
         self.curriculum.restore(state["curriculum"])
         self.starved = state["starved"]
+        if self.partial:
+            self.partial.restore(state["partial"], self.unfinished)
         self.sampler.version = self.learner.version
 
     def extra_trainer(self) -> dict[str, Any]:
-        return {} if self.reference is None else {"reference": cpu_copy(self.reference.state_dict())}
+        reference = {} if self.reference is None else {"reference": cpu_copy(self.reference.state_dict())}
+        return {**reference, **({"partial": self.partial.tensors()} if self.partial else {})}
 
     def restore_trainer(self, trainer: dict[str, Any]) -> None:
         if self.reference is not None:
             self.reference.load_state_dict({k: v.to(torch.float32) for k, v in trainer["reference"].items()})
+        self.unfinished = trainer.get("partial", {})

@@ -55,8 +55,9 @@ def accuracy(rollouts: Sequence[Rollout]) -> float:
 
 
 def style_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """Shares and accuracy of direct, step-by-step and checking responses, reflective words, language."""
+    """Shares and accuracy of direct, step-by-step and checking responses, reflective words, behaviours, language."""
     by_style: dict[str, list[Rollout]] = {kind: [] for kind in STYLES}
+    shown: Counter[str] = Counter()
     reflective, off, spoken = [], 0, 0
     for group in groups:
         asked = group.problem.meta.get("language")
@@ -65,6 +66,7 @@ def style_metrics(groups: Sequence[Group]) -> dict[str, float]:
             read = style.read(thought)
             by_style[read.kind].append(rollout)
             reflective.append(read.reflective)
+            shown.update(kind for kind, times in style.behaviours(thought).items() if times)
             language = style.language(thought)
             if asked and language:
                 spoken += 1
@@ -72,6 +74,8 @@ def style_metrics(groups: Sequence[Group]) -> dict[str, float]:
     total = max(1, len(reflective))
     metrics = {f"style/{kind}": len(members) / total for kind, members in by_style.items()}
     metrics |= {f"accuracy/{kind}": accuracy(members) for kind, members in by_style.items()}
+    metrics |= {f"behaviour/{kind}": shown[kind] / total for kind in style.BEHAVIOURS}
+    metrics["behaviours"] = shown.total() / total  # different ones, per response
     return metrics | {"reflective": mean(reflective), "off_language": off / spoken if spoken else float("nan")}
 
 
@@ -125,6 +129,13 @@ def rl_metrics(
     return metrics | sample_metrics(groups) | task_metrics(groups)
 
 
+def mismatch(sums: dict[str, float]) -> float:
+    """Nats per token between what the sampler recorded and what the learner finds, on tokens of the same weights."""
+    if "fresh_tokens" in sums:
+        return sums["fresh_drift_sum"] / max(1.0, sums["fresh_tokens"])
+    return sums.get("drift_sum", 0.0) / max(1.0, sums["tokens"])
+
+
 def update_metrics(told: Sequence[dict[str, float]]) -> dict[str, float]:
     """The updates of one step as one: sums over tokens, then means. The mismatch is the first update's drift."""
     if not told:
@@ -137,9 +148,11 @@ def update_metrics(told: Sequence[dict[str, float]]) -> dict[str, float]:
         "entropy": sum(t["entropy_sum"] for t in told) / tokens,
     }
     if "drift_sum" in told[0]:
-        metrics["mismatch_kl"] = told[0]["drift_sum"] / max(1.0, told[0]["tokens"])
+        metrics["mismatch_kl"] = mismatch(told[0])
         metrics["clip_share"] = sum(t["clip_count"] for t in told) / tokens
         metrics["ratio_max"] = max(t["ratio_max"] for t in told)
+    if "fresh_tokens" in told[0]:
+        metrics["partial/drift"] = told[0]["drift_sum"] / max(1.0, told[0]["tokens"])
     if "kl_sum" in told[0]:
         metrics["kl"] = sum(t["kl_sum"] for t in told) / tokens
     if "squared_sum" in told[0]:
