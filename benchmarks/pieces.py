@@ -18,7 +18,7 @@ from move37.rewards import weighted
 from move37.rewards.combine import grade
 from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
-from move37.rollout.sampler import Sampler, _Row
+from move37.rollout.sampler import Sampler, Trajectory
 from move37.sections import Optimizer
 from move37.types import Group, Problem, Score, Stop
 from workload import update
@@ -29,17 +29,17 @@ HERE = Path(__file__).parent
 class Prescribed(Sampler):
     """A sampler whose responses end at prescribed lengths, as if EOS had been drawn there, and nowhere else.
 
-    Everything else is the sampler's own. `lengths[problem][sample]`, in tokens.
+    Everything else is the sampler's own. `lengths[problem][sample]`, in tokens; problems are named by their number.
     """
 
     lengths: Sequence[Sequence[int]] = ()
 
     def _append(
-        self, rows: list[_Row], tokens: list[int], logprobs: list[float], drawn: list[float], sampling: Sampling
+        self, rows: list[Trajectory], tokens: list[int], logprobs: list[float], drawn: list[float], sampling: Sampling
     ) -> list[bool]:
         going = super()._append(rows, tokens, logprobs, drawn, sampling)
         for i, row in enumerate(rows):
-            if going[i] and len(row.tokens) == self.lengths[row.problem][row.sample]:
+            if going[i] and len(row.tokens) == self.lengths[int(row.problem.id)][row.sample]:
                 row.stop, going[i] = Stop.EOS, False
         return going
 

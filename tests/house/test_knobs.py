@@ -36,6 +36,10 @@ KNOBS = {
         *("init", "tasks", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens", "temperature", "top_p"),
         *("stop", "reading", "filters", "rows", "longer", "keep_per_prompt", "choose", "mix", "starve_limit"),
     },
+    "curate": {
+        *("init", "tasks", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens", "temperature", "stop"),
+        *("reading", "trivial", "hopeless", "guesses", "guess_tokens", "leave_out", "balance", "most"),
+    },
     "merge": {"init", "other", "share"},
     "rewrite": {"init", "data", "by", "rows_per_step"},
     "demonstrate": {"init", "tasks", "rows"},

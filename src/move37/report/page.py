@@ -9,11 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from move37.files import write_atomic
+from move37.files import read_json, write_atomic
 from move37.report import charts, curves, quality, transcripts
 from move37.report.live import duration, number
 from move37.report.summary import build, comparisons, evaluations, mean, quality_of, trainings
 from move37.runs import Run
+from move37.sections import Curate
 
 # metric, label, how it is written
 METRICS = (
@@ -85,6 +86,7 @@ def _content(run: Run) -> dict[str, Any]:
         "compared": {name: _compared(run, name) for name in comparisons(run)},
         "transcripts": transcripts.over_training(first) if first else [],
         "doubt": transcripts.first_doubt(first) if first else None,
+        "chosen": _chosen(run),
         "stages": {name: _stage(stage) for name, stage in found["stages"].items()},
         "recipe": run.recipe.to_yaml(),
         "lineage": {**run.lineage, "stages": {name: run.log(name).lineage for name in run.recipe.stages}},
@@ -180,6 +182,19 @@ def _compared(run: Run, name: str) -> dict[str, Any]:
     record = quality_of(run, name)
     panels = [*(curves.of_quality(record) if record else []), *curves.of_preferences(run.log(name).metrics())]
     return {"sentences": quality.sentences(record) if record else [], "figures": _drawn(panels)}
+
+
+def _chosen(run: Run) -> dict[str, dict[str, Any]]:
+    """What each `curate` stage has kept and dropped, by task."""
+    found = {}
+    for name in (n for n, section in run.recipe.stages.items() if isinstance(section, Curate)):
+        path = run.log(name).data / "statistics.json"
+        if path.exists():
+            told = read_json(path)
+            reasons = ["asked", "kept", *told["dropped"]]
+            rows = {task: [counts.get(reason, 0) for reason in reasons] for task, counts in told["tasks"].items()}
+            found[name] = {"told": told["told"][0], "reasons": [r.replace("_", " ") for r in reasons], "rows": rows}
+    return found
 
 
 def _charts(metrics: list[dict[str, Any]], probes: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
@@ -21,6 +21,7 @@ class Prompter:
     tokenizer: PreTrainedTokenizerFast
     template: str | None  # text with a {question} slot; None: the tokenizer's chat template
     prefill: str
+    opening: str = ""  # of the response, beyond what the template has: see `opened`
 
     @classmethod
     def build(cls, tokenizer: PreTrainedTokenizerFast, template: str | None, base: Path) -> Prompter:
@@ -51,9 +52,13 @@ class Prompter:
     def render(self, question: str) -> str:
         """The prompt as text."""
         if self.template is not None:
-            return self.template.replace(SLOT, question)
+            return self.template.replace(SLOT, question) + self.opening
         message = [{"role": "user", "content": question}]
-        return self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True) + self.opening
+
+    def opened(self, opening: str) -> Prompter:
+        """One whose responses all begin with this text, which the prompt has already: `<answer>` leaves no room for a thought."""
+        return replace(self, prefill=self.prefill + opening, opening=opening)
 
     def encode_messages(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The prompt after several messages, the last a user's. A template with one slot has room for one."""

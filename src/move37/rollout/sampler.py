@@ -7,6 +7,7 @@ own random stream, so what is sampled does not depend on how rows are batched.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -56,6 +57,12 @@ class Sampler:
     def render(self, question: str) -> str:
         """The prompt as text."""
         return self.prompter.render(question)
+
+    def speaking(self, prompter: Prompter) -> Sampler:
+        """The same engine behind other prompts."""
+        other = copy.copy(self)
+        other.prompter = prompter
+        return other
 
     @torch.no_grad()
     def sample(self, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int) -> list[Group]:

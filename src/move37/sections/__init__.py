@@ -11,6 +11,7 @@ from pydantic import Field
 
 from move37.sections.base import INIT, Artefact, Loop, Section, StageSection, stops
 from move37.sections.compare import Compare
+from move37.sections.curate import Curate
 from move37.sections.demonstrate import Demonstrate
 from move37.sections.evaluate import Evaluate
 from move37.sections.hardware import Hardware
@@ -32,6 +33,7 @@ STAGE_KINDS: dict[str, type[StageSection]] = {
     "sft": SFT,
     "rl": RL,
     "rejection_sample": RejectionSample,
+    "curate": Curate,
     "merge": Merge,
     "rewrite": Rewrite,
     "demonstrate": Demonstrate,
@@ -52,6 +54,7 @@ __all__ = [
     "AnyTask",
     "Artefact",
     "Compare",
+    "Curate",
     "Demonstrate",
     "Evaluate",
     "FamilyTask",

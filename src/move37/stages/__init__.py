@@ -16,6 +16,7 @@ from move37.sections import (
     SFT,
     AnyStage,
     Compare,
+    Curate,
     Demonstrate,
     Evaluate,
     Merge,
@@ -29,6 +30,7 @@ from move37.sections import (
 from move37.stages.checking import check_data, check_model, check_tasks, evaluate_checkpoint
 from move37.stages.compare import Comparing
 from move37.stages.context import Context, Device, Interrupt
+from move37.stages.curate import Curating
 from move37.stages.demonstrate import Demonstration
 from move37.stages.evaluate import Evaluation
 from move37.stages.merge import Merging
@@ -64,6 +66,7 @@ RUNNERS: dict[type[StageSection], type[Stage]] = {
     SFT: FineTuning,
     RL: RLTraining,
     RejectionSample: RejectionSampling,
+    Curate: Curating,
     Merge: Merging,
     Rewrite: Rewriting,
     Demonstrate: Demonstration,

@@ -113,7 +113,7 @@ class RLTraining(Training):
             with clock.time("sample"):
                 groups = self.partial.step(number, problems, watch.mix(self.context.recipe.seed, self.name, number, 0))
             with clock.time("grade"):
-                return groups, [self._grade(groups)], 0.0
+                return groups, [self._grade(number, groups)], 0.0
         kept: list[Group] = []
         reports: list[GradeReport] = []
         sampled = thrown = 0
