@@ -28,6 +28,7 @@ from move37.sections import (
     AnyStage,
     AnyTask,
     Artefact,
+    Curate,
     Hardware,
     Loop,
     Optimizer,
@@ -87,6 +88,8 @@ class Recipe(Section):
         makers = [name for name, stage in earlier.items() if wanted == stage.MAKES]
         if value in makers:
             maker = earlier[value]
+            if key.endswith(".draw.problems") and not isinstance(maker, Curate):
+                raise ValueError(f"{key}={value!r} makes data of another kind; name a stage that chooses problems (curate)")
             if isinstance(maker, RewardModel):
                 reward = key.split(".")[-2]
                 if maker.part != REWARDS[reward].scope:

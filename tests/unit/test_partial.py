@@ -237,3 +237,12 @@ def test_refused_when_the_recipe_is_read(rl: dict, told: str) -> None:
 def test_a_bare_kind_of_draw_and_the_settings_it_means() -> None:
     section = tiny.recipe({"rl": {"stage": "rl", "steps": 4, "draw": "prioritised"}}, model="bundled").stages["rl"]
     assert section.draw == {"kind": "prioritised", "problems": None, "pool": 256}
+
+
+def test_other_data_than_curated_problems_is_refused_when_the_recipe_is_read() -> None:
+    stages = {
+        "kept": {"stage": "rejection_sample", "prompts": 4},
+        "rl": {"stage": "rl", "steps": 4, "draw": {"kind": "uniform", "problems": "kept"}},
+    }
+    with pytest.raises(RecipeError, match="'kept' makes data of another kind"):
+        tiny.recipe(stages, model="bundled")
