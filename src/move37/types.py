@@ -162,11 +162,12 @@ class LossSpec:
         kind "weight":     -sg[min(r_t, clip_high)] A_t logp_t                              CISPO
         kind "reinforce":  -A_t logp_t
         kind "cross_entropy": -w_t logp_t                                                   pretrain, SFT
+        kind "squared":    (x_t - A_t)^2 / 2, x_t of a scalar model in place of logp_t      value function
     plus kl_coef * k3(logp_t, ref_t), k3 = exp(ref - logp) - (ref - logp) - 1,
     plus tau/2 (sum_s logp_s - old_s)^2 / n over the n tokens of a response: each bears an equal part   Kimi k1.5
     """
 
-    kind: Literal["clip", "weight", "reinforce", "cross_entropy"] = "clip"
+    kind: Literal["clip", "weight", "reinforce", "cross_entropy", "squared"] = "clip"
     ratio: Literal["token", "sequence"] = "token"
     clip_low: float = 0.2
     clip_high: float = 0.2

@@ -1,12 +1,14 @@
-"""The optimisation of Kimi k1.5 as a stage: iterations of several epochs, an optimizer that forgets, a length reward later on."""
+"""The optimisation of Kimi k1.5 as a stage (epochs, an optimizer that forgets, rewards with a warm-up), and PPO beside it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 
 import tiny
+from move37 import checkpoint
 from move37.learner.learner import Learner
 from move37.models import folder
 from move37.recipe import Recipe
@@ -50,20 +52,23 @@ def recipe(root: Path, lr: float = 5e-3, **algorithm: object) -> Recipe:
     return tiny.recipe({"rl": section}, model="model", template="short.txt", seed=2)
 
 
-def test_killed_in_an_iteration_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    whole = tiny.run(tmp_path / "one", recipe(tmp_path / "one"))
+@pytest.mark.parametrize(("name", "models"), [("mirror_descent", 1), ("ppo", 2)])
+def test_killed_in_an_iteration_and_resumed_it_ends_in_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, models: int
+) -> None:
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+    whole = tiny.run(tmp_path / "one", recipe(tmp_path / "one", name=name))
     learn, calls = Learner.step, []
 
     def dying(self, *given):
         calls.append(given)
-        if len(calls) == 2 * EPOCHS * UPDATES + 3:  # in the second epoch of the third iteration
+        if len(calls) == models * (2 * EPOCHS * UPDATES + 3):  # in the second epoch of the third iteration
             raise Killed
         return learn(self, *given)
 
     root = tmp_path / "two"
-    wanted = recipe(root)
+    wanted = recipe(root, name=name)
     (root / "tiny.yaml").write_text(wanted.to_yaml())
     with monkeypatch.context() as patched, Run.create(root / "runs", wanted, source=root / "tiny.yaml") as made:
         patched.setattr(Learner, "step", dying)
@@ -120,3 +125,14 @@ def test_tau_holds_the_policy_near_the_one_that_sampled(tmp_path: Path) -> None:
 def test_the_stage_says_what_an_iteration_is(tmp_path: Path) -> None:
     section = recipe(tmp_path).stages["rl"]
     assert "2 updates of about 6 in each of 2 epochs" in section.sentence()
+
+
+def test_the_value_model_learns_what_responses_earn_and_is_saved(tmp_path: Path) -> None:
+    made = tiny.run(tmp_path, recipe(tmp_path, name="ppo", epochs=4, value_rate=2.0))
+    rows = made.log("rl").metrics()
+    assert rows[0]["value"] == 0  # a head of zeros
+    assert abs(rows[-1]["value"] - rows[-1]["reward"]) < abs(rows[0]["reward"])
+    trainer = checkpoint.load(checkpoint.newest(made.log("rl").checkpoints)[0]).trainer["extra"]["critic"]
+    assert trainer["updates"] == STEPS * 4 * UPDATES
+    assert trainer["weights"]["score.weight"].abs().sum() > 0
+    assert "score.weight" not in folder.load(made.log("rl").final, torch.float32, torch.device("cpu")).model.state_dict()

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 import tiny
 from move37 import rewards
+from move37.algorithms import ALGORITHMS
 from move37.models import folder
 from move37.options import STRICT
 from move37.rewards import Each
@@ -28,7 +29,7 @@ class Early(Each):
         return Score(value=float((rollout.token_ids[rollout.sampled] < 60).sum() / max(1, rollout.length)))
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "reinforce", "mirror_descent", "rest"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_raises_a_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
     monkeypatch.setitem(rewards.REWARDS, "early", Early)
     folder.save(tiny.loaded(), tmp_path / "model")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from move37.algorithms import ALGORITHMS, build
 from move37.algorithms.base import soft_punishment
+from move37.algorithms.ppo import gae
 from move37.errors import RecipeError
 from move37.types import Credit, Group, LossSpec, Problem, Rollout, Stop, Verdict
 
@@ -74,6 +75,7 @@ def plain(name: str, **options):
         ("reinforce", [0.75, -0.25, -0.25, -0.25]),
         ("mirror_descent", [0.75, -0.25, -0.25, -0.25]),
         ("rest", [1, 0, 0, 0]),
+        ("ppo", [1, 0, 0, 0]),  # what they earned: the value model makes credit of it, token by token
     ],
 )
 def test_advantages_of_one_right_in_four(name: str, expected: list[float]) -> None:
@@ -107,6 +109,46 @@ def test_mirror_descent_against_the_partition_function() -> None:
     assert advantages(wide) == pytest.approx([0.75, -0.25, -0.25, -0.25], abs=1e-6)
     sharp = plain("mirror_descent", baseline="log_mean_exp", tau=1e-6).credit([group(900, 0, 0)], 10)
     assert advantages(sharp) == pytest.approx([0, -900, -900], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        # values 0.2 0.5 0.4, reward 1: one-step gaps 0.5 - 0.2, 0.4 - 0.5, 1 - 0.4
+        (0.0, [0.3, -0.1, 0.6]),
+        (0.5, [0.3 + 0.5 * 0.2, -0.1 + 0.5 * 0.6, 0.6]),
+        (1.0, [0.8, 0.5, 0.6]),  # the return less the value
+    ],
+)
+def test_generalised_advantages_by_hand(decay: float, expected: list[float]) -> None:
+    values = np.array([0.2, 0.5, 0.4], np.float32)
+    assert gae(1.0, values, decay) == pytest.approx(expected, abs=1e-7)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.floats(-3, 3))
+def test_at_lambda_1_an_advantage_is_the_return_less_the_value(values: list[float], reward: float) -> None:
+    assert gae(reward, np.array(values), 1.0) == pytest.approx(reward - np.array(values), abs=1e-9)
+
+
+def test_credit_of_ppo_over_tokens() -> None:
+    values = [np.array([0.5, 0.0]), np.array([0.25])]
+    raw, targets = build("ppo", {"whiten": False}).over_tokens([1.0, 0.0], values)
+    assert [a.tolist() for a in raw] == [[0.5, 1.0], [-0.25]]
+    assert [t.tolist() for t in targets] == [[1.0, 1.0], [0.0]]  # at lambda 1 what was earned
+    # mean 1.25/3 of 0.5 1 -0.25; after whitening mean 0 and standard deviation 1 over all tokens
+    white, again = build("ppo", {}).over_tokens([1.0, 0.0], values)
+    whole = np.concatenate(white)
+    assert (whole.mean(), whole.std()) == pytest.approx((0, 1))
+    assert np.argsort(whole).tolist() == [2, 0, 1] and np.concatenate(again).tolist() == [1, 1, 0]
+    flat, _ = build("ppo", {}).over_tokens([0.5, 0.5], [np.full(2, 0.5), np.full(1, 0.5)])
+    assert np.concatenate(flat).tolist() == [0, 0, 0]
+    # lambda 0.5: gaps -0.5 and 1; targets are advantage + value
+    _, targets = build("ppo", {"gae_lambda": 0.5}).over_tokens([1.0], [np.array([0.5, 0.0])])
+    assert targets[0].tolist() == [0.5, 1.0]
+
+
+def test_only_ppo_asks_for_values() -> None:
+    assert [n for n in ALGORITHMS if build(n, {}).needs_values] == ["ppo"]
 
 
 def test_rest_fits_the_best_one_alone() -> None:
@@ -299,6 +341,7 @@ def test_credit_is_pure_and_keeps_the_order(rewards: list[list[float]], name: st
         ("cispo", {"kl_coef": 0.0, "weight_max": 5.0}),
         ("rloo", {"kl_coef": 0.0}),
         ("reinforce", {"kl_coef": 0.0, "baseline": "batch"}),
+        ("ppo", {"kl_coef": 0.0, "clip_low": 0.2, "clip_high": 0.2, "gae_lambda": 1.0}),
         ("mirror_descent", {"kl_coef": 0.0, "baseline": "mean", "reset_optimizer": True}),
     ],
 )
@@ -319,6 +362,7 @@ def test_defaults_are_the_published_ones(name: str, published: dict) -> None:
         ("reinforce", {"kind": "reinforce", "normalise": "constant"}),
         ("mirror_descent", {"kind": "reinforce", "normalise": "constant", "tau": 0.1}),
         ("rest", {"kind": "reinforce", "normalise": "constant"}),
+        ("ppo", {"kind": "clip", "normalise": "token"}),
     ],
 )
 def test_loss_specifications(name: str, spec: dict) -> None:
@@ -338,7 +382,7 @@ def test_settings_survive_json_and_build(name: str) -> None:
 
 
 def test_needs_group() -> None:
-    assert [n for n in ALGORITHMS if not build(n, {}).needs_group] == ["reinforce"]
+    assert [n for n in ALGORITHMS if not build(n, {}).needs_group] == ["reinforce", "ppo"]
     assert build("reinforce", {"dynamic_sampling": True}).needs_group  # a lone response is all right or all wrong
 
 
@@ -366,6 +410,8 @@ def test_options_can_not_be_changed_afterwards() -> None:
         ("mirror_descent", {"baseline": "median"}, ["baseline='median'", "'log_mean_exp'"]),
         ("mirror_descent", {"clip_high": 0.2}, ["mirror_descent", "'clip_high'"]),
         ("grpo", {"epochs": 0}, ["epochs=0"]),
+        ("ppo", {"gae_lambda": 1.1}, ["gae_lambda=1.1", "less than or equal to 1"]),
+        ("ppo", {"value_rate": 0}, ["value_rate=0"]),
         ("grpo", {"tau": 0.1}, ["grpo", "'tau'"]),
     ],
 )

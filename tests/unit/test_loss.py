@@ -140,6 +140,14 @@ def test_cross_entropy_needs_no_other_stream_and_weighs_tokens() -> None:
     assert loss.item() == pytest.approx(2.6)
 
 
+def test_squared_by_hand() -> None:
+    # numbers 1 and 3 against targets 2 and 2.5: (1/2 + 1/8) / 2; gradient (x - target) / 2
+    sequences = [Sequence.of([1], [0], advantage=2), Sequence.of([3], [0], advantage=2.5)]
+    loss, gradient, _ = run(sequences, LossSpec(kind="squared"))
+    assert loss == pytest.approx(0.3125)
+    assert gradient == pytest.approx([-0.5, 0.25])
+
+
 def test_kl_by_hand() -> None:
     # pi_ref / pi = 2: k3 = 2 - log 2 - 1, its derivative by logp is 1 - 2 = -1. Credit 0 leaves the KL alone.
     sequence = Sequence(logp=np.array([-2.0]), old=np.array([-2.0]), ref=np.array([-2.0 + LN2]))

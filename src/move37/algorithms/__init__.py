@@ -17,6 +17,7 @@ from move37.algorithms.dr_grpo import DrGRPO
 from move37.algorithms.grpo import GRPO
 from move37.algorithms.gspo import GSPO
 from move37.algorithms.mirror_descent import MirrorDescent
+from move37.algorithms.ppo import PPO
 from move37.algorithms.reinforce import Reinforce
 from move37.algorithms.rest import ReST
 from move37.algorithms.rloo import RLOO
@@ -34,6 +35,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "reinforce": Reinforce,
     "mirror_descent": MirrorDescent,
     "rest": ReST,
+    "ppo": PPO,
 }
 
 

@@ -43,6 +43,19 @@ class Algorithm(ABC):
         """Whether one response per problem would teach nothing."""
         return True
 
+    @property
+    def needs_values(self) -> bool:
+        """Whether a value model learns beside the policy; then `over_tokens` gives the advantages."""
+        return False
+
+    def over_tokens(self, rewards: list[float], values: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Advantages and targets of the values, [T] float64 each, of responses that earned `rewards`.
+
+        Args:
+            values: [T] each, what the value model says before each sampled token.
+        """
+        raise AssertionError(f"{type(self).__name__} has no value model")
+
     @abstractmethod
     def advantages(self, rewards: list[np.ndarray]) -> list[np.ndarray]:
         """One float64 array per group, of the shape of its rewards; no group is empty."""

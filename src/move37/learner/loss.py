@@ -123,6 +123,8 @@ def _per_token(logprobs: Tensor, ratio: Tensor | None, streams: Streams, spec: L
     if spec.kind == "cross_entropy":
         return -logprobs, none
     advantage = _need(streams.advantage, "advantage")
+    if spec.kind == "squared":
+        return (logprobs - advantage).square() / 2, none
     if spec.kind == "reinforce":
         return -advantage * logprobs, none
     ratio = _need(ratio, "old")

@@ -18,6 +18,7 @@ from move37.rollout.draw import Sampling
 from move37.sections import RL, stops
 from move37.stages import watch
 from move37.stages.context import Context, frozen_copy
+from move37.stages.critic import Critic
 from move37.stages.judges import bind
 from move37.stages.partial import Partials
 from move37.stages.training import Training
@@ -52,6 +53,8 @@ class RLTraining(Training):
             self.log.path,
             context.recipe.hardware.kernels,
         )
+        needed = self.algorithm.needs_values
+        self.critic = Critic(context, section, self.algorithm, updates, self.log.path) if needed else None
         self.reference = frozen_copy(self.loaded.model) if self.spec.kl_coef > 0 else None
         self.sampler = context.sampler(self.loaded)
         self.sampling = Sampling(temperature=section.temperature, max_new_tokens=section.max_new_tokens, **stops(section.stop))
@@ -138,19 +141,28 @@ class RLTraining(Training):
 
     def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
         """The step's updates; in each epoch each is on its own random part of the rollouts."""
+<<<<<<< HEAD
         make = self.partial.example if self.partial else Example.of
         examples = [make(c) for c in credits if c.weight != 0]
+=======
+        counted = [c for c in credits if c.weight != 0]
+        examples = [Example.of(c) for c in counted]
+>>>>>>> fba1288 (PPO with a value model beside the policy, for the contrast; generalised advantages)
         if self.reference is not None:
             self._add_reference(examples)
         if self.algorithm.reset_optimizer:
             self.learner.reset_optimizer()
-        told = []
+        lessons, told, values = [], [], {}
+        if self.critic is not None and examples:
+            lessons, values = self.critic.judge(examples, [c.advantage for c in counted])
         for part in (p for epoch in range(self.algorithm.epochs) for p in self._parts(number, epoch, len(examples)) if len(p)):
             sums = self.learner.step([examples[i] for i in sorted(part)], self.spec)
             if not told:
                 self._check_mismatch(number, sums)
             told.append(sums)
-        return watch.update_metrics(told)
+            if self.critic is not None:
+                values["value_loss"] = self.critic.step([lessons[i] for i in sorted(part)])
+        return watch.update_metrics(told) | values
 
     def _parts(self, number: int, epoch: int, examples: int) -> list[np.ndarray]:
         """Which of the step's examples each update of an epoch learns from."""
@@ -220,9 +232,18 @@ class RLTraining(Training):
 
     def extra_trainer(self) -> dict[str, Any]:
         reference = {} if self.reference is None else {"reference": cpu_copy(self.reference.state_dict())}
+<<<<<<< HEAD
         return {**reference, **({"partial": self.partial.tensors()} if self.partial else {})}
+=======
+        return reference | ({} if self.critic is None else {"critic": self.critic.state()})
+>>>>>>> fba1288 (PPO with a value model beside the policy, for the contrast; generalised advantages)
 
     def restore_trainer(self, trainer: dict[str, Any]) -> None:
         if self.reference is not None:
             self.reference.load_state_dict({k: v.to(torch.float32) for k, v in trainer["reference"].items()})
+<<<<<<< HEAD
         self.unfinished = trainer.get("partial", {})
+=======
+        if self.critic is not None:
+            self.critic.restore(trainer["critic"])
+>>>>>>> fba1288 (PPO with a value model beside the policy, for the contrast; generalised advantages)
