@@ -86,7 +86,7 @@ def test_built_in_rewards_are_clean_on_real_problems(layout):
 @needs
 @pytest.mark.parametrize(("layout", "file"), [("gsm8k", "gsm8k/test.jsonl"), ("ifeval", "ifeval/en_input_data.jsonl")])
 def test_rewards_of_form_language_and_length_are_clean(layout, file):
-    names = {"accuracy": 0.0, "format": 0.1, "language": 1.0, "readable": 1.0, "repetition": 1.0}
+    names = {"accuracy": 0.0, "format": 0.1, "language": 1.0, "readable": 1.0, "repetition": 1.0, "length": 0.5}
     [task] = built({layout: {"file": str(DATA / file), "layout": layout}}).values()
     named = weighted({**names, "cosine": {"weight": 1.0, "max_tokens": 1000}}, Path())
     assert not caught(probed(task, named, limit=1000))
