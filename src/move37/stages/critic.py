@@ -45,7 +45,7 @@ class Critic:
         lessons = []
         for example, mask, advantage, target in zip(examples, learned, found, targets, strict=True):
             example.advantage = _spread(advantage, mask)
-            lessons.append(dataclasses.replace(example, advantage=_spread(target, mask), old=None, ref=None))
+            lessons.append(dataclasses.replace(example, advantage=_spread(target, mask), old=None, ref=None, fresh=None))
         return lessons, _metrics(np.concatenate(values), np.concatenate(targets))
 
     def step(self, lessons: Sequence[Example]) -> float:

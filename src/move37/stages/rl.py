@@ -141,13 +141,9 @@ class RLTraining(Training):
 
     def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
         """The step's updates; in each epoch each is on its own random part of the rollouts."""
-<<<<<<< HEAD
         make = self.partial.example if self.partial else Example.of
-        examples = [make(c) for c in credits if c.weight != 0]
-=======
         counted = [c for c in credits if c.weight != 0]
-        examples = [Example.of(c) for c in counted]
->>>>>>> fba1288 (PPO with a value model beside the policy, for the contrast; generalised advantages)
+        examples = [make(c) for c in counted]
         if self.reference is not None:
             self._add_reference(examples)
         if self.algorithm.reset_optimizer:
@@ -232,18 +228,12 @@ class RLTraining(Training):
 
     def extra_trainer(self) -> dict[str, Any]:
         reference = {} if self.reference is None else {"reference": cpu_copy(self.reference.state_dict())}
-<<<<<<< HEAD
-        return {**reference, **({"partial": self.partial.tensors()} if self.partial else {})}
-=======
-        return reference | ({} if self.critic is None else {"critic": self.critic.state()})
->>>>>>> fba1288 (PPO with a value model beside the policy, for the contrast; generalised advantages)
+        critic = {} if self.critic is None else {"critic": self.critic.state()}
+        return {**reference, **critic, **({"partial": self.partial.tensors()} if self.partial else {})}
 
     def restore_trainer(self, trainer: dict[str, Any]) -> None:
         if self.reference is not None:
             self.reference.load_state_dict({k: v.to(torch.float32) for k, v in trainer["reference"].items()})
-<<<<<<< HEAD
-        self.unfinished = trainer.get("partial", {})
-=======
         if self.critic is not None:
             self.critic.restore(trainer["critic"])
->>>>>>> fba1288 (PPO with a value model beside the policy, for the contrast; generalised advantages)
+        self.unfinished = trainer.get("partial", {})
