@@ -99,7 +99,7 @@ def test_an_honest_answer_at_length_is_as_long_as_asked():
         assert len(words(padded(task, problem, size).text)) == size
 
 
-@pytest.mark.parametrize("family", ["chain", "countdown", "word"])
+@pytest.mark.parametrize("family", ["chain", "countdown", "word", "greet", "write", "request"])
 def test_built_in_rewards_are_clean_on_families(family):
     [task] = built({family: {"family": family, "languages": {"en": 0.5, "zh": 0.5}}}).values()
     assert not caught(probed(task, BUILT_IN, problems=4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from functools import cache
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 import tiny
 from move37 import tasks
+from move37.errors import RecipeError
+from move37.models import folder
 from move37.rewards.form import split
 from move37.sections import GymTask
 from move37.tasks.base import Task
@@ -257,3 +260,20 @@ def test_the_same_texts_give_the_same_tokenizer() -> None:
     one, two = (train_tokenizer(texts, 290) for _ in range(2))
     assert one.get_vocab() == two.get_vocab()
     assert one.encode(texts[0]) == two.encode(texts[0])
+
+
+def test_pretraining_with_the_tokenizer_of_the_recipes_model(tmp_path: Path) -> None:
+    """A student that is to share its teacher's tokens has the same files and as many logits."""
+    folder.save(tiny.loaded(), tmp_path / "model")
+    student = {**tiny.PRETRAIN, "vocabulary": "model", "steps": 1}
+    log = tiny.run(tmp_path, tiny.recipe({"student": student}, model="model")).log("student")
+    assert (log.final / "tokenizer.json").read_text() == (tmp_path / "model" / "tokenizer.json").read_text()
+    assert json.loads((log.final / "config.json").read_text())["vocab_size"] == tiny.VOCABULARY
+    assert log.lineage["recipe"]["model"] == "model"  # another model makes another student
+
+
+def test_a_vocabulary_is_a_number_or_the_models() -> None:
+    for vocabulary, told in (("modle", "`model`"), (100, "at least 262"), ("model", "the recipe names no model")):
+        with pytest.raises(RecipeError, match=told) as raised:
+            tiny.recipe({"base": {**tiny.PRETRAIN, "vocabulary": vocabulary}})
+        assert "stages.base.vocabulary" in str(raised.value)

@@ -125,13 +125,7 @@ def load(path: Path, dtype: torch.dtype, device: torch.device, scalar: bool = Fa
     Raises:
         ModelError: a file is torn, weights and configuration do not fit each other, or words are wanted of a reward model.
     """
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        shape = read_shape(config)
-    except (OSError, ValueError, AttributeError) as problem:
-        raise ModelError(f"model {path}: config.json does not read ({problem}); fetch it again") from None
-    except KeyError as problem:
-        raise ModelError(f"model {path}: config.json has no {problem}") from None
+    config, shape = _config(path)
     scored = says_scalar(config)
     if scored and not scalar:
         raise ModelError(f"model {path}: a reward model gives numbers and writes no text; name the directory of a language model")
@@ -147,6 +141,32 @@ def load(path: Path, dtype: torch.dtype, device: torch.device, scalar: bool = Fa
     except (SafetensorError, KeyError, RuntimeError, OSError) as problem:
         raise ModelError(f"model {path}: the weights do not load ({problem}); an interrupted copy? fetch them again") from None
     return Loaded(model.to(device=device, dtype=dtype), tokenizer, config)
+
+
+def _config(path: Path) -> tuple[dict[str, Any], Shape | None]:
+    """`config.json`, and the shape of a lean decoder where it fits one."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return config, read_shape(config)
+    except (OSError, ValueError, AttributeError) as problem:
+        raise ModelError(f"model {path}: config.json does not read ({problem}); fetch it again") from None
+    except KeyError as problem:
+        raise ModelError(f"model {path}: config.json has no {problem}") from None
+
+
+def tokens(path: Path) -> tuple[PreTrainedTokenizerFast, int]:
+    """The tokenizer of a model directory and the width of its logits: what a model that shares them is made with.
+
+    Raises:
+        ModelError: a file is torn, or the tokenizer has no EOS or pad token.
+    """
+    (config, _), tokenizer = _config(path), load_tokenizer(path)
+    for token, told in ((tokenizer.eos_token_id, "EOS"), (tokenizer.pad_token_id, "pad")):
+        if token is None:
+            raise ModelError(f"model {path}: its tokenizer has no {told} token, which a new model needs; set one and save it")
+    if "vocab_size" not in config:
+        raise ModelError(f"model {path}: config.json has no 'vocab_size'")
+    return tokenizer, int(config["vocab_size"])
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from move37.learner.batch import Example
 from move37.learner.learner import Learner
@@ -43,13 +44,12 @@ class Pretraining(Training):
             mixed=section.mixed,
         )
         seed = context.recipe.seed
-        sample = (document(self.tasks, self.mixture, seed, i) for i in range(TOKENIZER_DOCUMENTS))
-        tokenizer = train_tokenizer(sample, section.vocabulary)
+        tokenizer, vocabulary = self._tokenizer()
         fixed = R1_ZERO.split("{question}")[0].rstrip()
         self.preamble = np.asarray(tokenizer.encode(fixed, add_special_tokens=False), np.int32)
         shape = Shape(
             family="llama",
-            vocabulary=section.vocabulary,
+            vocabulary=vocabulary,
             hidden=section.hidden,
             layers=section.layers,
             heads=section.heads,
@@ -77,6 +77,15 @@ class Pretraining(Training):
             context.recipe.hardware.kernels,
         )
         self.held_out = self._documents(section.steps * section.documents_per_step, HELD_OUT_DOCUMENTS)
+
+    def _tokenizer(self) -> tuple[PreTrainedTokenizerFast, int]:
+        """A new tokenizer, or that of the recipe's model; with the number of logits, which may be larger than it needs."""
+        size = self.section.vocabulary
+        if size == "model":
+            return folder.tokens(self.context.model())
+        seed = self.context.recipe.seed
+        sample = (document(self.tasks, self.mixture, seed, i) for i in range(TOKENIZER_DOCUMENTS))
+        return train_tokenizer(sample, size), size
 
     def sentence(self) -> str:
         return f"{self.steps} steps of {self.section.documents_per_step} documents."

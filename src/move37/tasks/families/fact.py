@@ -8,7 +8,7 @@ from functools import cache
 from typing import ClassVar
 
 from move37.tasks.families.base import Fields
-from move37.tasks.families.general import General, bare
+from move37.tasks.families.general import General, any_of, bare
 
 Pair = tuple[str, str]  # English, Chinese
 OPPOSITES: tuple[tuple[Pair, Pair], ...] = (
@@ -44,6 +44,7 @@ MONTHS: tuple[Pair, ...] = (
     ("July", "七月"), ("August", "八月"), ("September", "九月"), ("October", "十月"), ("November", "十一月"),
     ("December", "十二月"),
 )  # fmt: skip
+NOT = {"en": ("not", "isn't", "no"), "zh": ("不", "没")}
 FORMS = {
     "en": ("What is {}?", "Tell me {}.", "Please name {}.", "Do you know {}?", "I forgot {}."),
     "zh": ("{}是什么?", "请告诉我{}。", "说出{}。", "你知道{}吗?", "我忘了{}。"),
@@ -131,6 +132,8 @@ class Fact(General):
 
     def missing(self, answer: str, fields: Fields) -> str:
         fact, place = table()[fields["of"]], int(fields["language"] == "zh")
+        if any_of(answer, NOT[fields["language"]]):
+            return "it denies something"
         said = mentioned(answer, fact.kind, place)
         value = bare(fact.value[place])
         if value not in said:

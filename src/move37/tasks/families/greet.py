@@ -161,7 +161,7 @@ TURNS: dict[str, dict[str, Turn]] = {
         ),
     },
 }
-PARTING = {"en": ("goodbye", "bye", "good night", "see you"), "zh": ("再见", "晚安", "回头见", "下次见")}
+PARTING = {"en": ("goodbye", "bye", "good night", "see you soon"), "zh": ("再见", "晚安", "回头见", "下次见")}
 COMING = {"en": ("hello", "hi", "good morning", "good evening"), "zh": ("你好", "嗨", "早上好", "晚上好")}
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from move37.tasks.families.base import Fields
-from move37.tasks.families.general import General, any_of
-from move37.tasks.families.lexicon import DEEDS, LOOKS, OTHER, PEOPLE, THINGS, a
+from move37.tasks.families.general import General, any_of, holds
+from move37.tasks.families.lexicon import DEEDS, LOOKS, OTHER, PEOPLE, THINGS, a, say
 
 # English -> ways to say it in Chinese; more ways in English stand after a bar
 PHRASES: dict[str, tuple[str, ...]] = {
@@ -68,8 +68,27 @@ class Translate(General):
         return ["用户要英语。"] if language == "zh" else ["The user wants it in Chinese."]
 
     def missing(self, answer: str, fields: Fields) -> str:
-        accepted = ways(fields, self.spoken(fields))
-        return "" if any_of(answer, accepted) else f"{accepted[0]!r} is not in it"
+        language = self.spoken(fields)
+        accepted = ways(fields, language)
+        if not any_of(answer, accepted):
+            return f"{accepted[0]!r} is not in it"
+        beside = next((word for word in others(fields, language) if holds(answer, word)), "")
+        return f"it says {beside!r} as well" if beside else ""
+
+
+def others(fields: Fields, language: str) -> list[str]:
+    """What a reply must not hold: other phrases, or other words of the kinds that the text is made of."""
+    if fields["kind"] == "phrase":
+        said = ways(fields, language)
+        rest = [way for phrase in PHRASES for way in ways({**fields, "phrase": phrase}, language)]
+        return [way for way in rest if not any(holds(mine, way) or holds(way, mine) for mine in said)]
+    kinds = {"look": LOOKS, "who": PEOPLE, "thing": THINGS}
+    return [
+        say(word, table, language)
+        for part, table in kinds.items()
+        for word in table
+        if part in fields and word != fields[part]
+    ]
 
 
 def ways(fields: Fields, language: str) -> list[str]:
