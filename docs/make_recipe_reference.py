@@ -19,7 +19,17 @@ from pydantic_core import PydanticUndefined
 from move37.algorithms import ALGORITHMS
 from move37.recipe import Recipe
 from move37.rewards import REWARDS
-from move37.sections import STAGE_KINDS, TASK_KINDS, Hardware, Optimizer, PreferenceOptimizer, RewardOptimizer, SFTOptimizer
+from move37.sections import (
+    STAGE_KINDS,
+    TASK_KINDS,
+    Hardware,
+    Optimizer,
+    Partial,
+    PreferenceOptimizer,
+    RewardOptimizer,
+    SFTOptimizer,
+)
+from move37.tasks.draws import DRAWS
 
 HEAD = """# Recipe reference
 
@@ -53,6 +63,9 @@ def reference() -> str:
     parts += ["## Stages", "`stage` says which kind it is."]
     for key, schema in STAGE_KINDS.items():
         parts += [f"### `stage: {key}`", _text(schema), _table(schema)]
+    parts += ["### `partial` of `rl`", _text(Partial), _table(Partial)]
+    parts += ["### `draw` of `rl`", "`draw: prioritised`, or `draw: {kind: prioritised, pool: 64}`; see docs/curriculum.md."]
+    parts += [_draws()]
     parts += ["### `optimizer`", _text(Optimizer), _table(Optimizer)]
     for kind, own in (("sft", SFTOptimizer), ("reward_model", RewardOptimizer), ("preference", PreferenceOptimizer)):
         parts += [f"### `optimizer` of `{kind}`", _text(own), _table(own)]
@@ -159,6 +172,13 @@ def _algorithms() -> str:
     for option in options:
         cells = [_value(made[name][option]) if option in made[name] else "–" for name in names]
         rows.append(f"| `{option}` | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _draws() -> str:
+    """Every way to draw with its options and their defaults."""
+    rows = ["| kind | options |", "|---|---|"]
+    rows += [f"| `{name}` | {', '.join(_option(field) for field in fields(kind))} |" for name, kind in DRAWS.items()]
     return "\n".join(rows)
 
 

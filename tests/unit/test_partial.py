@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from move37 import shards
 from move37.errors import RecipeError
 from move37.learner.batch import microbatch
 from move37.learner.loss import Totals, policy_loss
+from move37.models import folder
 from move37.models.decoder import Cache
 from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
@@ -60,6 +63,17 @@ def test_written_in_pieces_a_response_is_the_one_written_at_once(kernels: str, m
             assert found.versions.tolist() == cuts
     lengths = {r.length for r in whole}
     assert len(lengths) > 3 and 24 in lengths  # the case is no trivial one
+
+
+@pytest.mark.parametrize(("kind", "changes"), [("gpt2", {}), ("qwen2", {"tie_word_embeddings": True})])
+def test_through_transformers_too(directory: Callable[..., Path], kind: str, changes: dict) -> None:
+    loaded = folder.load(directory(kind, **changes), torch.float32, tiny.CPU)
+    one = Sampler(loaded, Prompter(loaded.tokenizer, tiny.SHORT, ""), torch.float32)
+    whole = [r.token_ids.tolist() for g in one.sample(PROBLEMS, 2, LIMITS, seed=4) for r in g.rollouts]
+    written = [t for p in PROBLEMS for t in one.begin(p, 2, LIMITS, seed=4)]
+    for most in (5, 11, 8):
+        one.advance(written, LIMITS, most)
+    assert [one.rollout(t).token_ids.tolist() for t in written] == whole
 
 
 def test_what_is_taken_up_does_not_depend_on_the_batch() -> None:
@@ -118,10 +132,10 @@ def test_a_group_is_graded_when_its_last_response_has_ended() -> None:
     one = partials([2, 5, 7])
     (problem,) = one.curriculum.draw(1, 1)
     assert one.step(1, [problem], seed=1) == []
-    assert (one.metrics["partial/open"], one.metrics["partial/sampled"]) == (2, 2 + 3 + 3)
+    assert (one.metrics["partial/open"], one.metrics["tokens"]) == (2, 2 + 3 + 3)
     one.sampler.version = 4
     assert one.step(2, [], seed=2) == []
-    assert (one.metrics["partial/continued"], one.metrics["partial/open"], one.metrics["partial/sampled"]) == (2, 1, 2 + 3)
+    assert (one.metrics["partial/continued"], one.metrics["partial/open"], one.metrics["tokens"]) == (2, 1, 2 + 3)
     one.sampler.version = 9
     (group,) = one.step(3, [], seed=3)
     assert [r.segments for r in group.rollouts] == [(), ((3, 0), (2, 4)), ((3, 0), (3, 4), (1, 9))]

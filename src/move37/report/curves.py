@@ -134,6 +134,12 @@ def _health(metrics: Rows) -> list[Panel]:
     curves = _some(*(curve(metrics, key, label, colour=i) for i, (key, label) in enumerate(shares)))
     return [
         Panel("shares", curves, "share"),
+        Panel(
+            "partial rollouts",
+            _some(curve(metrics, "partial/stale", "tokens of older weights")),
+            "share",
+            "Responses are written over several steps; the loss compares each token with the policy that wrote it.",
+        ),
         *(Panel(title, _some(curve(metrics, key, title))) for key, title in single),
     ]
 

@@ -38,8 +38,8 @@ class Partials:
     """The open groups of an RL stage.
 
     `metrics` tells of the last iteration, of responses: `partial/open` (kept for the next), `partial/continued` (taken up
-    again), `partial/dropped` (too old); `partial/sampled`: tokens; `partial/age`: iterations that graded groups took beyond
-    the first, on average; `partial/stale`: share of their tokens that older weights sampled.
+    again), `partial/dropped` (too old); `partial/age`: iterations that graded groups took beyond the first, on average;
+    `partial/stale`: share of their tokens that older weights sampled; `tokens`: written in this iteration, graded or not.
     """
 
     def __init__(self, section: Partial, sampler: Sampler, sampling: Sampling, samples: int, curriculum: Curriculum) -> None:
@@ -64,7 +64,7 @@ class Partials:
             "partial/open": sum(t.stop is None for one in self.open for t in one.written),
             "partial/continued": continued,
             "partial/dropped": sum(t.stop is None for one in done for t in one.written),
-            "partial/sampled": sum(len(t.tokens) for t in going) - before,
+            "tokens": sum(len(t.tokens) for t in going) - before,
             "partial/age": float(np.mean([number - one.begun for one in done])) if done else float("nan"),
             "partial/stale": float(np.mean(versions != self.sampler.version)) if len(versions) else float("nan"),
         }
