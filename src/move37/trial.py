@@ -19,7 +19,7 @@ POLICIES = ("oracle", "empty")  # instead of a checkpoint: says the gold, says n
 
 
 def model_of(checkpoint: Path) -> Path:
-    """The model directory meant: the one given, or the last model that a run left.
+    """The model directory meant: the one given, or the last model that a run left, reward models apart.
 
     Raises:
         UserError: no such directory, or a run that has left no model yet.
@@ -29,7 +29,9 @@ def model_of(checkpoint: Path) -> Path:
             raise UserError(f"{checkpoint}: no such directory; give a model directory, a run, or `bundled`")
         return checkpoint
     run = Run.open(checkpoint)
-    for stage in reversed(run.recipe.stages):
+    for stage, section in reversed(run.recipe.stages.items()):
+        if section.MAKES == "reward_model":  # it writes nothing
+            continue
         log = run.log(stage)
         for path in (log.final, *sorted(log.checkpoints.glob("step-*"), reverse=True)):
             if path.is_dir():

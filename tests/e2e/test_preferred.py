@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 import tiny
-from move37 import graph, shards
-from move37.errors import RecipeError
+from move37 import graph, shards, trial
+from move37.errors import RecipeError, UserError
 from move37.models import folder
 from move37.recipe import parse
 from move37.report import page
@@ -177,7 +177,11 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, na
     resumed = go(tmp_path, again, "resume")
     assert (resumed.log(name).final / "model.safetensors").read_bytes() == weights
     assert [deterministic(row) for row in resumed.log(name).metrics()] == told
-    if name != "dpo":
+    if name == "dpo":
+        assert trial.model_of(resumed.path) == resumed.log(name).final
+    else:
+        with pytest.raises(UserError, match="left no model"):  # none that writes
+            trial.model_of(resumed.path)
         assert quality(resumed, name) == quality(undisturbed, name)
         configs = [(run.log(name).final / "config.json").read_bytes() for run in (resumed, undisturbed)]
         assert configs[0] == configs[1]

@@ -39,10 +39,15 @@ RL_ROWS = (
 OTHER_ROWS = (
     ("loss", "loss", ".4f"),
     ("held_out_loss", "held-out loss", ".4f"),
+    ("accuracy", "prefers what is preferred", ".1%"),
+    ("held_out_accuracy", "the same, held out", ".1%"),
     ("grad_norm", "gradient norm", ".2f"),
     ("lr", "learning rate", ".2e"),
 )
-PLAIN = ("pass@1", "accepted", "reward", "length", "entropy", "loss", "held_out_loss", "tokens_per_s")
+PLAIN = (
+    *("pass@1", "accepted", "reward", "length", "entropy", "loss", "held_out_loss", "accuracy", "held_out_accuracy"),
+    "tokens_per_s",
+)
 
 
 class Live:
