@@ -119,11 +119,12 @@ class Reply:
     completion_tokens: int = 0
     why: str = ""
     refused: bool = False  # no text, and the same request would get none another time
+    connected: bool = True  # False: no text, because nobody was there
     paid: bool = True  # False: from the ledger
 
     @classmethod
-    def none(cls, why: str, refused: bool = False) -> Reply:
-        return cls(why=why, refused=refused, paid=False)
+    def none(cls, why: str, *, refused: bool = False, connected: bool = True) -> Reply:
+        return cls(why=why, refused=refused, connected=connected, paid=False)
 
 
 class Asker(Protocol):
@@ -162,7 +163,7 @@ class Ledger:
     def put(self, key: str, reply: Reply) -> None:
         if self.path is None:
             return
-        told = {k: v for k, v in asdict(reply).items() if k not in ("why", "refused", "paid")}
+        told = {k: v for k, v in asdict(reply).items() if k not in ("why", "refused", "connected", "paid")}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, _held(self.path) as file:
             place = file.seek(0, os.SEEK_END)
@@ -244,7 +245,8 @@ class Client:
         import tenacity
 
         if down.count >= DOWN_AFTER:
-            return Reply.none(f"not tried: no connection to {self.endpoint.base_url} in {down.count} requests before it")
+            told = f"not tried: no connection to {self.endpoint.base_url} in {down.count} requests before it"
+            return Reply.none(told, connected=False)
         retry = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self.endpoint.attempts),
             wait=self._pause(tenacity.wait_random_exponential(self.endpoint.pause_s, LONGEST_PAUSE_S)),
@@ -256,7 +258,7 @@ class Client:
             reply = retry(self._attempt, request)
         except _Again as problem:
             down.count = down.count + 1 if problem.unconnected else 0
-            return Reply.none(f"{problem} ({self.endpoint.attempts} attempts)")
+            return Reply.none(f"{problem} ({self.endpoint.attempts} attempts)", connected=not problem.unconnected)
         except _Never as problem:
             return Reply.none(str(problem), refused=True)
         down.count = 0

@@ -56,6 +56,25 @@ def test_an_endpoint_pays(tmp_path):
     assert not re.search(r"Let me|<think>", asked) and all(r.thinking not in asked for r in rollouts if r.thinking)
 
 
+def test_an_endpoint_filters_what_is_accepted(tmp_path):
+    """Of the right ones, those whose gold is even."""
+
+    def script(body, number):
+        _, gold, _ = data(Request(messages=tuple(body["messages"])))
+        return chat(json.dumps({"analysis": "", "correctness": "correct" if int(gold) % 2 == 0 else "incorrect"}))
+
+    with serve(script) as server:
+        judge = {"base_url": server.url, "model": "judge", "attempts": 1}
+        stage = {"stage": "rejection_sample", "prompts": 24, "samples_per_prompt": 8, "max_new_tokens": 48}
+        stage["filters"] = {"judge_reference": {"least": 1.0, "judge": judge}}
+        raw = {"name": "judged", "model": "bundled", "template": "r1_zero", "tasks": {"chain": {"family": "chain"}}}
+        made = run(tmp_path, parse({**raw, "stages": {"kept": stage}}, "judged.yaml"))
+    kept = [json.loads(line) for line in (made.log("kept").data / "part-00001.jsonl").read_text().splitlines()]
+    assert kept and all(int(row["answer"]) % 2 == 0 for row in kept)
+    tally = json.loads((made.log("kept").data / "statistics.json").read_text())["tasks"]["chain"]
+    assert tally["right"] > tally["filter/judge_reference"] == tally["accepted"] >= len(kept)
+
+
 def test_an_endpoint_that_is_down_starves_the_run_and_is_named(tmp_path):
     with serve(lambda body, number: Answer(b"")) as server:
         gone = server.url

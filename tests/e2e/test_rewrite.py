@@ -144,3 +144,15 @@ def test_wrong_data_is_refused_before_anything_is_asked(tmp_path):
         run(tmp_path, [{**row(problem), "task": "chains"}], "force")
     with pytest.raises(TaskError, match="row 2 answers problem 'x', which is no training problem of task chain"):
         run(tmp_path, [row(problem), {**row(problem), "problem": "x"}], "force")
+
+
+def test_one_row_that_never_comes_does_not_stop_the_rest(tmp_path):
+    rows = [row(p, thought=f"This is {number}.") for number, p in enumerate(problems(12))]
+
+    def script(body, number):
+        texts = data(Request(messages=tuple(body["messages"])))
+        return Answer(b"overflow", status=500) if "This is 7." in texts[1] else obedient(body, number)
+
+    with serve(script) as server:
+        kept, statistics, _ = run(tmp_path, rows, by=by(server.url), rows_per_step=12)
+    assert statistics["dropped"] == {"no_reply": 1} and len(kept) == 11

@@ -19,7 +19,7 @@ def _visible(value: Any) -> Any:
         return value
     if not isinstance(value, dict):
         raise ValueError("give `scripted`, {base_url, model} of an endpoint, or {checkpoint: a model directory}")
-    return dataclasses.asdict(build("source", {"given": Source}, "given", value))
+    return dataclasses.asdict(build("the", {"source": Source}, "source", value))
 
 
 Answering = Annotated[dict[str, Any] | Literal["scripted"], BeforeValidator(_visible)]

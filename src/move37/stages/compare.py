@@ -36,6 +36,9 @@ class Comparing(Making):
     of its judgements is further from equal than `margin`; then lengths are balanced over the data set. Labels: the judge sees
     the whole response. A row of a shard keeps what was dropped too, and the verdicts of the task's own checker beside those
     of the judge: they measure the judge (`agreement`) and choose nothing.
+
+    Deviations: orders alternate where the paper draws them; what verdicts count and how lengths are balanced are ours
+    (`pairs.py`), since the paper does not say.
     """
 
     FOLDERS = ("rollouts", "rows")
@@ -190,6 +193,9 @@ def _judge(context: Context, section: Compare, ledger: Path) -> Asking:
     source = source_of(section.judge)
     if source is None:
         return Asking(Judge(context.recipe.seed), None)
+    if section.kind == "pair" and section.judgements > 2 and source.temperature == 0:
+        told = f"at temperature 0 the {section.judgements} judgements of a pair repeat each other; set judge.temperature"
+        context.display.note(f"compare: {told}, or judgements=2")
     return Asking(asker_of(source, context.run.base, ledger, context.device), source)
 
 

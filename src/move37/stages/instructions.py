@@ -47,9 +47,9 @@ def summary_messages(question: str, thought: str, answer: str) -> Messages:
 
 
 def written(reply: Reply) -> tuple[str, str]:
-    """(what the writer wrote after its own thought, ""), or ("", why there is none): refused, cut_off, empty, tags."""
+    """(what the writer wrote after its own thought, ""), or ("", why there is none): refused, no_reply, cut_off, empty, tags."""
     if reply.text is None:
-        return "", "refused"
+        return "", "refused" if reply.refused else "no_reply"
     if reply.truncated:
         return "", "cut_off"
     text = reply.text.rpartition("</think>")[2].strip()

@@ -64,10 +64,14 @@ def asker_of(source: Source, base: Path, ledger: Path | None, device: Device) ->
     return Local(folder.resolve(source.checkpoint, base), device)
 
 
-class Asking:
-    """Questions of a stage to whoever its recipe names: a script, an endpoint, a checkpoint. What fails ends the run.
+LOST = 0.1  # share of a step's questions without a text; where it is more, something is wrong that will be mended
 
-    What an endpoint has answered is in its ledger, so going on with the run asks for the rest alone.
+
+class Asking:
+    """Questions of a stage to whoever its recipe names: a script, an endpoint, a checkpoint.
+
+    A few that get no text are no reason to stop. Nobody there, or many without a text, ends the run: what an endpoint has
+    answered is in its ledger, so going on asks for the rest alone.
     """
 
     def __init__(self, asker: Asker, source: Source | None) -> None:
@@ -77,17 +81,18 @@ class Asking:
         self.limits = {name: getattr(source, name) for name in limits}
 
     def __call__(self, questions: Sequence[Messages], sample: int = 0) -> list[Reply]:
-        """One reply per question; those the asker refuses for good have no text.
+        """One reply per question.
 
         Raises:
-            RunError: a question that may be answered another time was not, or every one was refused.
+            RunError: nobody is there, more than LOST of the questions failed, or all were refused.
         """
         replies = self.asker.ask([Request(messages=messages, sample=sample, **self.limits) for messages in questions])
-        missing = [reply for reply in replies if reply.text is None and not reply.refused]
-        refused = [reply for reply in replies if reply.refused]
-        if missing or (refused and len(refused) == len(replies)):
-            first, *_ = missing or refused
-            told = f"{self.who} left {len(missing or refused)} of {len(replies)} requests without a text: {first.why}"
+        missing = [reply for reply in replies if reply.text is None]
+        failed = [reply for reply in missing if not reply.refused]
+        gone = not all(reply.connected for reply in failed)
+        if missing and (gone or len(failed) > LOST * len(replies) or len(missing) == len(replies)):
+            first, *_ = failed or missing
+            told = f"{self.who} left {len(missing)} of {len(replies)} requests without a text: {first.why}"
             raise RunError(f"{told}. What it has written is kept and not asked for again: go on with --resume once it answers")
         return replies
 

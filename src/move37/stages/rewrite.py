@@ -49,8 +49,8 @@ class Rewriting(Making):
 
     Two requests a row: the thought first, then its summary. A row stays only where its new form is whole and the answer in
     its last box is found right by its task again. The others are counted by cause: `layout` (the row given is not in the
-    form), `too_long`, `refused`, `cut_off`, `empty`, `tags`, `no_box`, `answer_changed`. A writer that does not answer
-    ends the run, with what it has written so far in a ledger: going on asks for the rest alone.
+    form), `too_long`, `refused`, `no_reply`, `cut_off`, `empty`, `tags`, `no_box`, `answer_changed`. A writer that does not
+    answer ends the run (`Asking`), with what it has written so far in a ledger: going on asks for the rest alone.
     """
 
     def __init__(self, context: Context, name: str, section: Rewrite) -> None:
