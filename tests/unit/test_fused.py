@@ -107,6 +107,32 @@ def test_the_cut_into_micro_batches_changes_nothing(tmp_path: Path) -> None:
 
 
 @compiled
+@pytest.mark.parametrize("kernels", ["torch", "native"])
+def test_the_gradient_of_equation_3_of_kimi(kernels: str, tmp_path: Path) -> None:
+    """(r - mean) log pi(y) - tau/2 (log pi(y) - log pi_i(y))^2 of whole responses, from full logits of each alone."""
+    tau, limit = 0.3, 50
+    decoder, batch = model("grouped"), examples((33, 50))
+    for example in batch:
+        example.weight[:] = 1
+        example.advantage[:] = example.advantage[0]  # one credit per response
+    spec = LossSpec(kind="reinforce", normalise="constant", tau=tau, max_tokens=limit, temperature=0.7)
+    learner = Learner(decoder, Optimizer(lr=1e-12, clip_norm=1e9), 10, 300, torch.float32, tmp_path, kernels)
+    learner.step(batch, spec)
+    found = {name: p.grad.clone() for name, p in decoder.named_parameters()}
+    decoder.zero_grad()
+    total = torch.zeros((), dtype=torch.float64)
+    for example in batch:
+        scores = torch.log_softmax(decoder.hidden(pack([], [example.tokens], [-1])) @ decoder.head.T / 0.7, -1).double()
+        targets = torch.from_numpy(example.tokens[example.start :]).long()
+        whole = scores[example.start - 1 : -1].gather(1, targets[:, None]).sum()
+        ratio = whole - float(example.old.sum(dtype=np.float64))
+        total = total - (float(example.advantage[0]) * whole - tau / 2 * ratio**2)
+    (total / (len(batch) * limit)).backward()
+    for name, p in decoder.named_parameters():
+        torch.testing.assert_close(found[name], p.grad, rtol=1e-3, atol=3e-4 * float(p.grad.abs().max()), msg=name)
+
+
+@compiled
 def test_the_same_bits_each_time(tmp_path: Path) -> None:
     decoder, batch = model("qwen3"), examples()
     one, two = (update(decoder, batch, "native", tmp_path)[1] for _ in range(2))
