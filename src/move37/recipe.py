@@ -68,7 +68,8 @@ class Recipe(Section):
             if "tasks" in stage.READS and not self.tasks:
                 raise ValueError(f"stages.{name} needs problems, but the recipe has no `tasks`")
             for key, value in stage.inputs().items():
-                self._check_input(f"stages.{name}.{key}", value, stage.INPUTS[key.partition(".")[0]], earlier)
+                if "/" not in value or key not in stage.DIRECTORIES:
+                    self._check_input(f"stages.{name}.{key}", value, stage.INPUTS[key.partition(".")[0]], earlier)
             for task in dict(stage).get("tasks") or []:
                 if task not in self.tasks:
                     raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")

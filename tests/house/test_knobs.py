@@ -30,6 +30,11 @@ KNOBS = {
         *("temperature", "stop", "rewards", "algorithm", "reading", "probe_every", "starve_limit"),
         *("mismatch_limit", "draw", "partial"),
     },
+    "distill": TRAINING
+    | {
+        *("init", "teacher", "tasks", "steps", "prompts_per_step", "samples_per_prompt", "updates_per_step", "max_new_tokens"),
+        *("temperature", "stop", "reading", "loss", "probe_every", "mismatch_limit"),
+    },
     "sft": TRAINING
     | {"init", "data", "columns", "epochs", "steps", "examples_per_step", "held_out", "max_tokens"},
     "rejection_sample": {

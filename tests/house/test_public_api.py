@@ -48,7 +48,7 @@ def test_a_run_and_its_log():
 
 def test_kinds_of_stages_and_tasks():
     assert set(sections.STAGE_KINDS) == {
-        *("pretrain", "sft", "rl", "rejection_sample", "merge", "evaluate"),
+        *("pretrain", "sft", "rl", "distill", "rejection_sample", "merge", "evaluate"),
         *("rewrite", "curate", "demonstrate", "compare", "reward_model", "preference"),
     }
     assert set(sections.TASK_KINDS) == {"family", "reasoning_gym", "file"}

@@ -7,11 +7,13 @@ from typing import Any
 
 from move37.report.charts import Curve, Panel
 from move37.report.live import finite
+from move37.report.parting import partings
 from move37.rewards.style import BEHAVIOURS
 
 Rows = Sequence[dict[str, Any]]
 KINDS = (("direct", "direct"), ("steps", "step by step"), ("checked", "with checking"))
 DRAWN = (("none", "none right"), ("under_half", "under half"), ("half_or_more", "half or more"), ("all", "all right"))
+ON_ONE_CHART = 3  # tasks of which reward and checker share a chart
 FEW = 0.02  # share of responses below which their accuracy is left out of a step: it would be that of two or three
 
 
@@ -23,8 +25,8 @@ def curve(rows: Rows, key: str, label: str, dashed: bool = False, colour: int | 
 
 def panels(metrics: Rows, probes: Rows) -> list[Panel]:
     """Every chart of an RL stage that has something to show, in reading order."""
-    every = (*main(metrics, probes), *_behaviours(metrics), *_drawn(metrics), *_tasks(metrics), *_health(metrics))
-    return [panel for panel in every if not panel.empty]
+    behind = (*_behaviours(metrics), *_drawn(metrics), *_tasks(metrics), *_domains(metrics), *_watch(probes), *_health(metrics))
+    return [panel for panel in (*main(metrics, probes), *behind) if not panel.empty]
 
 
 def main(metrics: Rows, probes: Rows) -> list[Panel]:
@@ -110,6 +112,37 @@ def _tasks(metrics: Rows) -> list[Panel]:
     return out
 
 
+def _domains(metrics: Rows) -> list[Panel]:
+    """Where a stage has problems of several domains."""
+    names = sorted({key.split("/")[1] for row in metrics for key in row if key.startswith("domain/")})
+    if len(names) < 2:
+        return []
+    kinds = (("reward", "reward by domain", ""), ("pass@1", "right by the tasks' own checkers, by domain", "share"))
+    return [
+        Panel(title, _some(*(curve(metrics, f"domain/{name}/{key}", name, colour=i) for i, name in enumerate(names))), unit)
+        for key, title, unit in kinds
+    ]
+
+
+def _watch(probes: Rows) -> list[Panel]:
+    """Reward and checker of the held-out problems on one chart, a few tasks to a chart; tasks where they part come first."""
+    parted = [one.task for one in partings(probes)]
+    names = [n for n in tasks_of(probes) if any(finite(row.get(f"task/{n}/reward")) for row in probes)]
+    names = sorted(names, key=lambda name: (name not in parted, name))
+    return [
+        Panel(
+            f"reward against checker: {', '.join(some)}",
+            _some(
+                *(curve(probes, f"task/{name}/reward", f"{name}, reward", colour=i) for i, name in enumerate(some)),
+                *(curve(probes, f"task/{name}/pass@1", f"{name}, right", dashed=True, colour=i) for i, name in enumerate(some)),
+            ),
+            caption="On the held-out probe. A reward that rises while the task's own checker calls fewer right is being hacked. "
+            + (f"They part on {', '.join(n for n in some if n in parted)}." if set(some) & set(parted) else ""),
+        )
+        for some in (names[at : at + ON_ONE_CHART] for at in range(0, len(names), ON_ONE_CHART))
+    ]
+
+
 def _dash(line: Curve, index: int) -> Curve:
     """More tasks than colours: the second round is dashed."""
     return Curve(line.label, line.x, line.y, dashed=index >= 6, colour=line.colour)
@@ -119,6 +152,7 @@ def _health(metrics: Rows) -> list[Panel]:
     single = (
         ("reward", "reward"),
         ("entropy", "entropy, nats per token"),
+        ("reverse_kl", "reverse KL to the teacher, nats per token"),
         ("kl", "KL to the reference, nats per token"),
         ("mismatch_kl", "sampler against learner, nats per token"),
         ("grad_norm", "gradient norm before clipping"),

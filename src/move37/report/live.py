@@ -30,6 +30,7 @@ RL_ROWS = (
     ("length/right", "length of right ones", ".0f"),
     ("truncated", "truncated", ".1%"),
     ("entropy", "entropy, nats/token", ".3f"),
+    ("reverse_kl", "reverse KL to the teacher, nats/token", ".4f"),
     ("kl", "KL to the reference", ".4f"),
     ("mismatch_kl", "sampler/learner KL", ".1e"),
     ("grad_norm", "gradient norm", ".2f"),
@@ -45,8 +46,8 @@ OTHER_ROWS = (
     ("lr", "learning rate", ".2e"),
 )
 PLAIN = (
-    *("pass@1", "accepted", "reward", "length", "entropy", "loss", "held_out_loss", "accuracy", "held_out_accuracy"),
-    "tokens_per_s",
+    *("pass@1", "accepted", "reward", "length", "reverse_kl", "entropy", "loss", "held_out_loss", "accuracy"),
+    *("held_out_accuracy", "tokens_per_s"),
 )
 
 

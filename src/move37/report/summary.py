@@ -22,8 +22,9 @@ from move37.files import read_json, write_json
 from move37.report import quality
 from move37.report.estimators import paired
 from move37.report.live import finite
+from move37.report.parting import partings
 from move37.runs import Run, StageLog
-from move37.sections import RL, Evaluate, Preference, RewardModel
+from move37.sections import RL, Distill, Evaluate, Preference, RewardModel
 
 PHASES = ("sample", "grade", "learn")
 
@@ -67,8 +68,8 @@ def evaluations(run: Run) -> list[str]:
 
 
 def trainings(run: Run) -> list[str]:
-    """Names of the RL stages that have metrics, in the recipe's order."""
-    named = [name for name, stage in run.recipe.stages.items() if isinstance(stage, RL)]
+    """Names of the stages that sample and learn, and have metrics, in the recipe's order."""
+    named = [name for name, stage in run.recipe.stages.items() if isinstance(stage, RL | Distill)]
     return [name for name in named if run.log(name).metrics()]
 
 
@@ -137,14 +138,15 @@ def _leak(held_out: dict[str, int]) -> list[str]:
 
 
 def warnings(run: Run) -> list[str]:
-    """What a reader must know before believing the numbers, judged on the last tenth of each RL stage's steps."""
+    """What a reader must know before believing the numbers, judged on the last tenth of the steps of each stage that samples."""
     out = []
     for name in trainings(run):
         section = run.recipe.stages[name]
-        assert isinstance(section, RL)
+        assert isinstance(section, RL | Distill)
         rows = run.log(name).metrics()
         last = rows[-max(1, len(rows) // 10) :]
-        out += [f"{name}: {sentence}" for sentence in _warnings(rows, last, section)]
+        told = [*_warnings(rows, last, section), *(parting.sentence() for parting in partings(run.log(name).probes()))]
+        out += [f"{name}: {sentence}" for sentence in told]
     for name in evaluations(run):
         record = run.log(name).eval() or {}
         cut = (record.get("overall", {}).get("truncated") or {}).get("value") or 0.0
@@ -158,7 +160,7 @@ def warnings(run: Run) -> list[str]:
     return out
 
 
-def _warnings(rows: list[dict[str, Any]], last: list[dict[str, Any]], section: RL) -> list[str]:
+def _warnings(rows: list[dict[str, Any]], last: list[dict[str, Any]], section: RL | Distill) -> list[str]:
     out = []
     cut, no_eos, unknown = (mean(last, key) or 0.0 for key in ("truncated", "no_eos", "cannot_tell"))
     if cut > 0.2:

@@ -13,6 +13,7 @@ from move37.sections.base import INIT, Artefact, Loop, Section, StageSection, st
 from move37.sections.compare import Compare
 from move37.sections.curate import Curate
 from move37.sections.demonstrate import Demonstrate
+from move37.sections.distill import Distill
 from move37.sections.evaluate import Evaluate
 from move37.sections.hardware import Hardware
 from move37.sections.merge import Merge
@@ -32,6 +33,7 @@ STAGE_KINDS: dict[str, type[StageSection]] = {
     "pretrain": Pretrain,
     "sft": SFT,
     "rl": RL,
+    "distill": Distill,
     "rejection_sample": RejectionSample,
     "curate": Curate,
     "merge": Merge,
@@ -56,6 +58,7 @@ __all__ = [
     "Compare",
     "Curate",
     "Demonstrate",
+    "Distill",
     "Evaluate",
     "FamilyTask",
     "FileTask",

@@ -24,11 +24,13 @@ class StageSection(Section):
     """Base of all stages: what one starts from, what it makes, and what of the recipe decides that.
 
     A subclass declares INPUTS (the keys that name an earlier stage, and what it must have made; for a checkpoint `model` is
-    the recipe's, for data a file will do), MAKES, READS (which of the recipe's `tasks` and `template` it depends on) and FREE
-    (keys that may change under a finished stage, because they change nothing of what it made).
+    the recipe's, for data a file will do, for the keys in DIRECTORIES a path with a slash), MAKES, READS (which of the recipe's
+    `tasks` and `template` it depends on) and FREE (keys that may change under a finished stage, because they change nothing of
+    what it made).
     """
 
     INPUTS: ClassVar[dict[str, Artefact]] = {}
+    DIRECTORIES: ClassVar[frozenset[str]] = frozenset()
     MAKES: ClassVar[Artefact | None] = None
     READS: ClassVar[frozenset[str]] = frozenset({"tasks", "template"})
     FREE: ClassVar[frozenset[str]] = frozenset()

@@ -18,6 +18,7 @@ from move37.sections import (
     Compare,
     Curate,
     Demonstrate,
+    Distill,
     Evaluate,
     Merge,
     Preference,
@@ -32,6 +33,7 @@ from move37.stages.compare import Comparing
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.curate import Curating
 from move37.stages.demonstrate import Demonstration
+from move37.stages.distill import Distillation, check_teachers
 from move37.stages.evaluate import Evaluation
 from move37.stages.merge import Merging
 from move37.stages.preference import PreferenceTraining
@@ -65,6 +67,7 @@ RUNNERS: dict[type[StageSection], type[Stage]] = {
     Pretrain: Pretraining,
     SFT: FineTuning,
     RL: RLTraining,
+    Distill: Distillation,
     RejectionSample: RejectionSampling,
     Curate: Curating,
     Merge: Merging,
@@ -93,6 +96,7 @@ def run_recipe(recipe: Recipe, run: Run, display: Live, names: Sequence[str] | N
             _check_golds(loaded, display)
         names = names or list(recipe.stages)
         check_data(recipe, run.base, [n for n in names if not StageLog(run.stage(n), writing=False).done])
+        check_teachers(recipe, context, names)
         for name in names:
             log = run.log(name)
             for note in log.notes:  # opening it repaired what was torn, so the stage's own log finds nothing any more

@@ -62,11 +62,12 @@ def check_data(recipe: Recipe, base: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         section = recipe.stages[name]
         for key, value in section.inputs().items():
-            if key == "draw.problems" and value not in recipe.stages:
+            outside = value != "model" and value not in recipe.stages
+            if key == "draw.problems" and outside:
                 loaded = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
                 found = pool.read(f"stages.{name}.{key}", base / value, loaded)
                 told.append(f"stages.{name}.{key}: {sum(map(len, found.values()))} problems in {base / value}")
-            elif value != "model" and value not in recipe.stages:
+            elif outside and section.INPUTS[key.partition(".")[0]] != "checkpoint":
                 what = _look(section, f"stages.{name}.{key}", base / value)
                 told.append(f"stages.{name}.{key}: {what} in {base / value}")
     return told

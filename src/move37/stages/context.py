@@ -75,7 +75,13 @@ class Context:
 
     def source(self, section: Starting) -> Path:
         """The model directory a stage starts from."""
-        return self.model() if section.init == "model" else self.run.log(section.init).final
+        return self.directory(section.init)
+
+    def directory(self, name: str) -> Path:
+        """A model directory: `model` (the recipe's), what an earlier stage made, or one on disk."""
+        if name == "model":
+            return self.model()
+        return self.run.log(name).final if name in self.recipe.stages else folder.resolve(name, self.run.base)
 
     def data(self, name: str) -> Path:
         """A data set: what an earlier stage made, or a file, relative to the recipe file."""

@@ -2,64 +2,42 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-import numpy as np
 import torch
 
 from move37 import rewards
 from move37.checkpoint import cpu_copy
-from move37.errors import Mismatch, NoSignal
+from move37.errors import NoSignal
 from move37.learner.batch import Example
-from move37.learner.learner import Learner
 from move37.rewards.combine import GradeReport, grade
-from move37.rollout.draw import Sampling
-from move37.sections import RL, stops
+from move37.sections import RL
 from move37.stages import watch
 from move37.stages.context import Context, frozen_copy
 from move37.stages.critic import Critic
 from move37.stages.judges import bind
+from move37.stages.onpolicy import OnPolicy
 from move37.stages.partial import Partials
-from move37.stages.training import Training
 from move37.tasks import pool
 from move37.tasks.curriculum import Curriculum
 from move37.types import Credit, Group, Stop
 
-PROBE_PROBLEMS, PROBE_SAMPLES = 5, 4  # per task; the same ones at every look
 
-
-class RLTraining(Training):
+class RLTraining(OnPolicy):
     """Draw problems, sample groups, grade, give credit, update; nothing else happens in between."""
 
     section: RL
 
     def __init__(self, context: Context, name: str, section: RL) -> None:
-        super().__init__(context, name, section, section.steps)
-        self.tasks = context.chosen(section.tasks)
-        named, ledger = rewards.weighted(section.rewards, context.run.base), self.log.path / "judged.jsonl"
+        named, ledger = rewards.weighted(section.rewards, context.run.base), context.run.log(name).path / "judged.jsonl"
         self.rewards = bind(named, context.run.base, ledger, context.device, context.reward_models())
         self.algorithm = section.build_algorithm()
-        self.spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
-        self.curriculum = self._curriculum()
-        self.loaded = context.load(section)
-        updates = section.steps * section.updates_per_step * self.algorithm.epochs
-        self.learner = Learner(
-            self.loaded.model,
-            section.optimizer,
-            updates,
-            section.tokens_per_microbatch,
-            context.device.autocast,
-            self.log.path,
-            context.recipe.hardware.kernels,
-        )
+        spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
+        super().__init__(context, name, section, spec, self.algorithm.epochs)
         needed = self.algorithm.needs_values
-        self.critic = Critic(context, section, self.algorithm, updates, self.log.path) if needed else None
+        self.critic = Critic(context, section, self.algorithm, self.updates, self.log.path) if needed else None
         self.reference = frozen_copy(self.loaded.model) if self.spec.kl_coef > 0 else None
-        self.sampler = context.sampler(self.loaded)
-        self.sampling = Sampling(temperature=section.temperature, max_new_tokens=section.max_new_tokens, **stops(section.stop))
         self.partial = self._partial()
-        self.probe_problems = [p for t in self.tasks.values() for p in t.held_out_problems(PROBE_PROBLEMS)]
         self.starved = 0
         self.unfinished: dict[str, torch.Tensor] = {}  # of a checkpoint that is being restored
 
@@ -78,22 +56,12 @@ class RLTraining(Training):
         self._check_signal(number, groups, credits)
         with clock.time("learn"):
             metrics |= self._learn(number, credits)
-        self.sampler.version = self.learner.version
         self._refresh_reference(number)
-        metrics |= clock.seconds()
-        metrics["tokens_per_s"] = metrics["tokens"] / clock.total()
-        if self.section.probe_every and (number % self.section.probe_every == 0 or number == self.steps):
-            metrics["seconds/probe"] = self.probe(number)
-        return metrics
-
-    def before(self) -> None:
-        super().before()
-        if self.section.probe_every:
-            self.probe(0)
+        return self.ended(number, metrics, clock)
 
     # ------------------------------------------------------------------------------------------------- its parts
 
-    def _curriculum(self) -> Curriculum:
+    def draws(self) -> Curriculum:
         """What draws; before a model is loaded, so that an empty level costs nothing."""
         draw = self.section.build_draw()
         chosen = None
@@ -116,7 +84,7 @@ class RLTraining(Training):
             with clock.time("sample"):
                 groups = self.partial.step(number, problems, watch.mix(self.context.recipe.seed, self.name, number, 0))
             with clock.time("grade"):
-                return groups, [self._grade(number, groups)], 0.0
+                return groups, [self.grade(number, groups)], 0.0
         kept: list[Group] = []
         reports: list[GradeReport] = []
         sampled = thrown = 0
@@ -127,7 +95,7 @@ class RLTraining(Training):
                 seed = watch.mix(self.context.recipe.seed, self.name, number, attempt)
                 groups = self.sampler.sample(problems, self.section.samples_per_prompt, self.sampling, seed)
             with clock.time("grade"):
-                reports.append(self._grade(number, groups))
+                reports.append(self.grade(number, groups))
             teaching = [g for g in groups if self.algorithm.teaches(g) or not self.algorithm.dynamic_sampling]
             sampled += len(groups)
             thrown += len(groups) - len(teaching)
@@ -136,11 +104,11 @@ class RLTraining(Training):
                 break
         return kept, reports, thrown / sampled
 
-    def _grade(self, number: int, groups: list[Group]) -> GradeReport:
+    def grade(self, number: int, groups: list[Group]) -> GradeReport:
         return grade(groups, [w.at(number) for w in self.rewards], self.tasks, self.section.reading)
 
     def _learn(self, number: int, credits: list[Credit]) -> dict[str, Any]:
-        """The step's updates; in each epoch each is on its own random part of the rollouts."""
+        """The step's updates, on what has weight."""
         make = self.partial.example if self.partial else Example.of
         counted = [c for c in credits if c.weight != 0]
         examples = [make(c) for c in counted]
@@ -148,23 +116,15 @@ class RLTraining(Training):
             self._add_reference(examples)
         if self.algorithm.reset_optimizer:
             self.learner.reset_optimizer()
-        lessons, told, values = [], [], {}
-        if self.critic is not None and examples:
-            lessons, values = self.critic.judge(examples, [c.advantage for c in counted])
-        for part in (p for epoch in range(self.algorithm.epochs) for p in self._parts(number, epoch, len(examples)) if len(p)):
-            sums = self.learner.step([examples[i] for i in sorted(part)], self.spec)
-            if not told:
-                self._check_mismatch(number, sums)
-            told.append(sums)
-            if self.critic is not None:
-                values["value_loss"] = self.critic.step([lessons[i] for i in sorted(part)])
-        return watch.update_metrics(told) | values
+        if self.critic is None or not examples:
+            return self.update(number, examples)
+        critic, values = self.critic, {}
+        lessons, told = critic.judge(examples, [c.advantage for c in counted])
 
-    def _parts(self, number: int, epoch: int, examples: int) -> list[np.ndarray]:
-        """Which of the step's examples each update of an epoch learns from."""
-        purpose = ["split", number] if epoch == 0 else ["split", number, epoch]
-        order = np.random.Generator(np.random.Philox(key=watch.mix(self.context.recipe.seed, *purpose)))
-        return np.array_split(order.permutation(examples), self.section.updates_per_step)
+        def learn(part: list[int]) -> None:
+            values["value_loss"] = critic.step([lessons[i] for i in part])
+
+        return self.update(number, examples, learn) | told | values
 
     def _add_reference(self, examples: list[Example]) -> None:
         """Log-probs under the reference policy, through the learner's own code."""
@@ -177,25 +137,7 @@ class RLTraining(Training):
         if self.reference is not None and every and number % every == 0:
             self.reference.load_state_dict(self.loaded.model.state_dict())
 
-    def probe(self, number: int) -> float:
-        """Look at the fixed held-out problems; returns the seconds it took. Never trains."""
-        started = time.perf_counter()
-        seed = watch.mix(self.context.recipe.seed, "probe", 0)  # the same streams each time: what differs is the policy
-        groups = self.sampler.sample(self.probe_problems, PROBE_SAMPLES, self.sampling, seed)
-        self._grade(number, groups)
-        self.log.probe(number, watch.probe_metrics(groups), groups)
-        return time.perf_counter() - started
-
     # -------------------------------------------------------------------------------------------- what must not pass
-
-    def _check_mismatch(self, number: int, sums: dict[str, float]) -> None:
-        """In the first update of a step sampler and learner hold the same weights: their log-probs must agree."""
-        gap = watch.mismatch(sums)
-        if gap > self.section.mismatch_limit:
-            raise Mismatch(
-                f"step {number}: sampler and learner differ by {gap:.2g} nats per token on the same weights (mismatch_limit="
-                f"{self.section.mismatch_limit:g}). The gradients would be wrong. A dtype too coarse (hardware.dtype=float32)?"
-            )
 
     def _check_signal(self, number: int, groups: list[Group], credits: list[Credit]) -> None:
         """Stop after `starve_limit` steps in a row in which nothing could be learned, naming likely causes."""
@@ -217,14 +159,13 @@ class RLTraining(Training):
 
     def extra_state(self) -> dict[str, Any]:
         partial = {"partial": self.partial.state()} if self.partial else {}
-        return {"curriculum": self.curriculum.state(), "starved": self.starved, **partial}
+        return {**super().extra_state(), "starved": self.starved, **partial}
 
     def restore_extra(self, state: dict[str, Any]) -> None:
-        self.curriculum.restore(state["curriculum"])
+        super().restore_extra(state)
         self.starved = state["starved"]
         if self.partial:
             self.partial.restore(state["partial"], self.unfinished)
-        self.sampler.version = self.learner.version
 
     def extra_trainer(self) -> dict[str, Any]:
         reference = {} if self.reference is None else {"reference": cpu_copy(self.reference.state_dict())}

@@ -98,16 +98,52 @@ def sample_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
 def task_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """The same by task, for the questions one asks by task."""
-    by_task: dict[str, list[Group]] = defaultdict(list)
-    for group in groups:
-        by_task[group.problem.task].append(group)
     metrics: dict[str, float] = {}
-    for name, members in sorted(by_task.items()):
+    for name, members in by_task(groups).items():
         rollouts = [r for g in members for r in g.rollouts]
-        metrics[f"task/{name}/pass@1"] = accuracy(rollouts)
-        metrics[f"task/{name}/length"] = mean([r.length for r in rollouts])
+        metrics |= {f"task/{name}/{key}": value for key, value in brief(rollouts).items()}
         metrics[f"task/{name}/checked"] = style_metrics(members)["style/checked"]
     return metrics
+
+
+def domain_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """By domain: reasoning, general, safety. A task that names none is of reasoning."""
+    by_domain: dict[str, list[Rollout]] = defaultdict(list)
+    for group in groups:
+        by_domain[group.problem.meta.get("domain", "reasoning")] += group.rollouts
+    found = {name: brief(members) for name, members in sorted(by_domain.items())}
+    return {f"domain/{name}/{key}": value for name, told in found.items() for key, value in told.items()}
+
+
+def brief(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    return {
+        "reward": mean([r.reward for r in rollouts if r.graded]),
+        "pass@1": accuracy(rollouts),
+        "length": mean([r.length for r in rollouts]),
+    }
+
+
+def by_task(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """In order of names."""
+    found: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        found[group.problem.task].append(group)
+    return dict(sorted(found.items()))
+
+
+def errors(groups: Sequence[Group]) -> dict[str, float]:
+    """By task, the standard errors of mean reward and pass@1: over problems, because responses to one are not independent."""
+    metrics: dict[str, float] = {}
+    for name, members in by_task(groups).items():
+        metrics[f"task/{name}/reward_se"] = standard_error([mean([r.reward for r in g.graded]) for g in members])
+        metrics[f"task/{name}/pass@1_se"] = standard_error([accuracy(g.rollouts) for g in members])
+    return metrics
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of the finite values; NaN for fewer than two."""
+    told = np.array([value for value in values if np.isfinite(value)])
+    return float(told.std(ddof=1) / np.sqrt(len(told))) if len(told) > 1 else float("nan")
 
 
 def rl_metrics(
@@ -126,7 +162,22 @@ def rl_metrics(
     teaching = {id(c.rollout) for c in credits if c.advantage != 0 and c.weight != 0}
     metrics["advantage_abs"] = mean([abs(c.advantage) for c in credits])
     metrics["signal"] = mean([any(id(r) in teaching for r in g.rollouts) for g in groups])
-    return metrics | sample_metrics(groups) | task_metrics(groups)
+    return metrics | sample_metrics(groups) | domain_metrics(groups) | task_metrics(groups)
+
+
+def distill_metrics(groups: Sequence[Group]) -> dict[str, Any]:
+    """Everything of a step of distillation that is known before the update; reverse KL in nats per sampled token."""
+    rollouts = [r for g in groups for r in g.rollouts]
+    metrics: dict[str, Any] = {"tokens": sum(r.length for r in rollouts), "reverse_kl": reverse_kl(rollouts)}
+    for name, members in by_task(groups).items():
+        metrics[f"task/{name}/reverse_kl"] = reverse_kl([r for g in members for r in g.rollouts])
+    return metrics | sample_metrics(groups) | domain_metrics(groups) | task_metrics(groups)
+
+
+def reverse_kl(rollouts: Sequence[Rollout]) -> float:
+    """The mean over all sampled tokens, from the mean of each response."""
+    lengths = [r.length for r in rollouts]
+    return float(np.average([r.scores["reverse_kl"].value for r in rollouts], weights=lengths))
 
 
 def mismatch(sums: dict[str, float]) -> float:
@@ -165,7 +216,8 @@ def probe_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """A look at the fixed held-out problems."""
     samples = min(len(g.rollouts) for g in groups)
     votes = mean([cons_at_k(g.rollouts, samples) for g in groups])
-    return {f"cons@{samples}": votes, **sample_metrics(groups), **task_metrics(groups)}
+    split = {**domain_metrics(groups), **task_metrics(groups), **errors(groups)}
+    return {f"cons@{samples}": votes, **sample_metrics(groups), **split}
 
 
 def no_signal(rollouts: Sequence[Rollout]) -> str:
