@@ -50,7 +50,7 @@ def test_reverse_kl_falls_and_a_resumed_run_is_the_same(place: Path, monkeypatch
     run = tiny.run(place, recipe("whole"))
     log = run.log("distil")
     curve = [row["reverse_kl"] for row in log.metrics()]
-    assert mean(curve[-3:]) < 0.7 * mean(curve[:3]), curve
+    assert mean(curve[-3:]) < 0.85 * mean(curve[:3]), curve
     assert max(row["mismatch_kl"] for row in log.metrics()) < 1e-6
     assert {"pass@1", "length", "task/chain/reverse_kl"} <= set(log.metrics()[0])
     assert [row["step"] for row in log.probes()] == [0, 8, 16]
