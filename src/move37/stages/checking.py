@@ -152,7 +152,7 @@ def _signal(groups: list[Group]) -> dict[str, Any]:
 def evaluate_checkpoint(recipe: Recipe, base: Path, display: Live, make: Make) -> dict[str, Finding]:
     """Run a recipe of evaluate stages in a directory that is thrown away; stage -> what was found."""
     found: dict[str, Finding] = {}
-    with tempfile.TemporaryDirectory() as scratch, Run.create(Path(scratch), recipe) as run, Interrupt() as interrupt:
+    with tempfile.TemporaryDirectory() as scratch, Run.create(Path(scratch), recipe) as run, Interrupt(keeps=False) as interrupt:
         context = Context(
             recipe=recipe,
             run=run,

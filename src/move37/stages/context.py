@@ -118,8 +118,10 @@ class Interrupt:
     Use as a context manager around a run; `check` raises at the safe place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keeps: bool = True) -> None:
+        """`keeps`: what is done so far is left on disk, so that one can go on."""
         self.asked = False
+        self.keeps = keeps
         self._before: dict[int, signal.Handlers | None] = {}
 
     def __enter__(self) -> Self:
@@ -139,4 +141,9 @@ class Interrupt:
 
     def stop(self, where: str, how: str) -> None:
         """Raise Interrupted, telling what is safe and how to go on."""
+        if not self.keeps:
+            raise Interrupted(
+                "interrupted: nothing of this measurement is kept. Run the command again; what an endpoint has answered is in "
+                "its ledger and is not paid twice"
+            )
         raise Interrupted(f"interrupted: {where} is saved. Go on with: {how}")
