@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,9 +66,7 @@ def test_the_gradient_is_that_of_the_reverse_kl(kind, temperature):
     exact = {name: p.grad.clone() for name, p in student.named_parameters()}
     student.zero_grad()
 
-    streams = SimpleNamespace(
-        weight=old.exp(), sequence=micro.streams.sequence, lengths=micro.streams.lengths, advantage=goal - old, old=old, ref=None
-    )
+    streams = replace(micro.streams, weight=old.exp(), advantage=goal - old, old=old)
     spec = LossSpec(kind=kind, normalise="token", temperature=temperature)
     whole = SimpleNamespace(tokens=float(old.exp().sum()), sequences=1.0)
     policy_loss(logs(student), streams, spec, whole)[0].backward()
