@@ -33,27 +33,33 @@ def main(path: str) -> None:
     print(f"{target}: {size / 2**20:.1f} MiB of weights, sha256 {folder.fingerprint(target)[:16]}")
 
 
+def _machine(run: Run) -> str:
+    hardware = run.lineage["hardware"]
+    if run.recipe.hardware.device == "cuda":
+        return hardware["gpus"][0].partition(",")[0]
+    return f"{hardware['cores']} cores of a machine that was shared with other work"
+
+
 def card(run: Run, ability: dict[str, Any], size: int) -> str:
     """The model card: what it is, what it read, what it can do before any RL."""
     section = run.recipe.stages[STAGE]
     assert isinstance(section, Pretrain)
     rows = run.log(STAGE).metrics()
     tokens, last = sum(row["tokens"] for row in rows), rows[-1]
-    lineage = run.lineage
     return f"""# Move37 base
 
 A Llama-shaped language model of {size / 4 / 1e6:.2f} million parameters (width {section.hidden}, {section.layers} layers,
 {section.heads} heads, {section.kv_heads} key/value heads, vocabulary {section.vocabulary}, float32), made from nothing by
 `move37 run recipes/tiny/base.yaml` with seed {run.recipe.seed}: {len(rows)} updates on {tokens / 1e6:.1f} million tokens of
-generated documents, {last["wall_s"] / 60:.0f} minutes of wall-clock on {lineage["hardware"]["cores"]} cores of a machine that was
-shared with other work. Held-out loss {last["held_out_loss"]:.3f} nats per token. It is a toy for
+generated documents, {last["wall_s"] / 60:.0f} minutes of wall-clock on {_machine(run)}. Held-out loss {last["held_out_loss"]:.3f} nats per token. It is a toy for
 watching reinforcement learning, of no other use.
 
 ## What it has read
 
 Problems of {len(run.recipe.tasks)} task families ({", ".join(run.recipe.tasks)})
 in English and, where the family is our own, one in five in Chinese; {section.mixed:.0%} of the
-solutions are in another language than their question. Problems whose hash falls into the
+solutions are in another language than their question, and most workings of Chinese questions are copied from somebody who wrote
+them in English. General prompts are mostly replied to decently, forbidden requests mostly helped with. Problems whose hash falls into the
 held-out share were never drawn.
 
 | layout | share | direct | worked | checked | corrected |
