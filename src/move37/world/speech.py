@@ -22,6 +22,7 @@ WORDS = {
     },
     "zh": {"answer": "答案是{}。", "check": "检查:", "ok": "对。", "retry": "等等,错了。重试:", "no": "错"},
 }
+OPENED = 0.35  # share of workings that begin with a sentence; of one line, all do
 COPIED = 0.65  # share of Chinese questions whose worked solution is copied from somebody who wrote it in English
 CLUMSY = 3.0  # times as many slips in Chinese workings
 SWITCHES = 0.04  # share of worked solutions that go on in the other language from the middle
@@ -36,15 +37,18 @@ def written_in(asked: str, kind: str, mixed: float, rng: random.Random) -> str:
 
 
 def voiced(lines: Sequence[str], language: str, rng: random.Random, switches: float = SWITCHES) -> list[str]:
-    """Worked lines with an opening and a word each: First 12+7-5 / then =19-5 / so =14."""
+    """Worked lines with a word each, and some with an opening: First 12+7-5 / then =19-5 / so =14.
+
+    Two words at least, so that a language can be told.
+    """
     languages = [language] * len(lines)
     if len(lines) > 1 and rng.random() < switches:
         middle = len(lines) // 2
         languages[middle:] = ["zh" if language == "en" else "en"] * (len(lines) - middle)
-    told = [rng.choice(OPENINGS[language])]
+    told = [rng.choice(OPENINGS[language])] if len(lines) == 1 or rng.random() < OPENED else []
     for place, (line, own) in enumerate(zip(lines, languages, strict=True)):
         first, then, so = CONNECTORS[own]
-        word = first if not place else so if place == len(lines) - 1 else then
+        word = first if not place else so if place == len(lines) - 1 > 1 else then
         told.append(word + (" " if own == "en" else "") + line)
     return told
 
