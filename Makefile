@@ -2,6 +2,7 @@
 # make test         installs and runs the tests
 # make sandbox      installs bubblewrap where root asks, for answers that are code (part of make test)
 # make lint         ruff alone
+# make claims       replays what the papers claim, three seeds each (hours), and writes docs/claims.md
 # make bundle       puts the model of runs/base (recipes/tiny/base.yaml) into the package
 #
 # Variables: PYTHON (3.11 or newer), VENV, PIP_FLAGS (passed to every pip install), TORCH_VERSION,
@@ -21,7 +22,7 @@ MADE = $(VENV)/.made
 INSTALLED = $(VENV)/.installed
 INSTALLED_TEST = $(VENV)/.installed-test
 
-.PHONY: quickstart install sandbox test lint bundle clean
+.PHONY: quickstart install sandbox test lint claims bundle clean
 
 quickstart: $(INSTALLED)
 	$(VENV)/bin/move37 run $(RECIPE) --new
@@ -72,6 +73,9 @@ $(INSTALLED_TEST): $(INSTALLED)
 	@touch $@
 
 # Takes the model of a finished `move37 run recipes/tiny/base.yaml` into the package.
+claims: $(INSTALLED)
+	$(VENV)/bin/python tools/claims.py run
+
 bundle: $(INSTALLED)
 	$(VENV)/bin/python tools/bundle.py $(RUN)
 
