@@ -51,16 +51,16 @@ def card(run: Run, ability: dict[str, Any], size: int) -> str:
 A Llama-shaped language model of {size / 4 / 1e6:.2f} million parameters (width {section.hidden}, {section.layers} layers,
 {section.heads} heads, {section.kv_heads} key/value heads, vocabulary {section.vocabulary}, float32), made from nothing by
 `move37 run recipes/tiny/base.yaml` with seed {run.recipe.seed}: {len(rows)} updates on {tokens / 1e6:.1f} million tokens of
-generated documents, {last["wall_s"] / 60:.0f} minutes of wall-clock on {_machine(run)}. Held-out loss {last["held_out_loss"]:.3f} nats per token. It is a toy for
-watching reinforcement learning, of no other use.
+generated documents, {last["wall_s"] / 60:.0f} minutes of wall-clock on {_machine(run)}.
+Held-out loss {last["held_out_loss"]:.3f} nats per token. It is a toy for watching reinforcement learning, of no other use.
 
 ## What it has read
 
 Problems of {len(run.recipe.tasks)} task families ({", ".join(run.recipe.tasks)})
 in English and, where the family is our own, one in five in Chinese; {section.mixed:.0%} of the
-solutions are in another language than their question, and most workings of Chinese questions are copied from somebody who wrote
-them in English. General prompts are mostly replied to decently, forbidden requests mostly helped with. Problems whose hash falls into the
-held-out share were never drawn.
+solutions are in another language than their question, and most workings of Chinese questions are copied from somebody who
+wrote them in English. General prompts are mostly replied to decently, forbidden requests mostly helped with. Problems whose
+hash falls into the held-out share were never drawn.
 
 | layout | share | direct | worked | checked | corrected |
 |---|---|---|---|---|---|

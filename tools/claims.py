@@ -33,7 +33,7 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365
 
 EASY = ("chain", "product", "countdown", "word")
 HARD = ("hard_chain", "hard_product", "hard_word")
-HARDEST = ("hard_word",)
+HARDEST = ("hard_product",)
 INSTRUCTIONS = ("rewrite", "write")
 HELPFUL = ("greet", "fact", "translate")
 SAFE = ("request",)
@@ -76,12 +76,13 @@ class Estimate:
 def verdict(expected: Sequence[tuple[str, Estimate, int]]) -> list[str]:
     """One line per expectation: what, the difference, the sign that the paper claims.
 
-    holds: the interval lies on the claimed side of 0; contradicted: on the other one; not decided: it holds 0.
+    holds: the interval lies on the claimed side of 0, or, where no change is claimed (0), contains 0; contradicted: it lies on
+    another side; not decided: it contains 0 where a change is claimed.
     """
     told = []
     for what, difference, wanted in expected:
         sign = difference.sign()
-        word = "not decided" if sign == 0 else "holds" if sign == wanted else "contradicted"
+        word = "holds" if sign == wanted else "not decided" if sign == 0 else "contradicted"
         told.append(f"* {what}: {difference.text()}. **{word}**")
     return told
 
@@ -129,7 +130,14 @@ COLUMNS = (
     ("readable", "readable", (), 3),
     ("length", "length", (), 1),
 )
-STAGES = {"base": "base_eval", "R1-Zero": "zero_eval", "Dev1": "dev1_eval", "Dev2": "dev2_eval", "Dev3": "dev3_eval", "R1": "r1_eval"}
+STAGES = {
+    "base": "base_eval",
+    "R1-Zero": "zero_eval",
+    "Dev1": "dev1_eval",
+    "Dev2": "dev2_eval",
+    "Dev3": "dev3_eval",
+    "R1": "r1_eval",
+}
 
 
 def stage_table(runs: Sequence[Run]) -> list[str]:
@@ -221,7 +229,7 @@ def sparse(runs: Sequence[Run]) -> list[str]:
         "",
         *verdict(
             [
-                ("RL does not start on a base that never solves a problem (a gain would contradict)", alone.minus(found["base"]), 1),
+                ("RL moves a base that never solves a problem (the claim is that it does not)", alone.minus(found["base"]), 0),
                 ("a curriculum rescues it", found["RL, easy ones first"].minus(alone), 1),
                 ("partial credit rescues it", found["RL with partial credit"].minus(alone), 1),
             ]
@@ -231,9 +239,19 @@ def sparse(runs: Sequence[Run]) -> list[str]:
 
 CLAIMS = (
     Claim("The stages of R1", "DeepSeek-R1 v2, Table 3: R1-Zero, Dev1, Dev2, Dev3, R1.", "r1", stage_table),
-    Claim("What each stage does", "Cold start costs hard reasoning, RL brings it back; the last RL lifts preference.", "r1", stage_shape),
+    Claim(
+        "What each stage does",
+        "Cold start costs hard reasoning, RL brings it back; the last RL lifts preference.",
+        "r1",
+        stage_shape,
+    ),
     Claim("Distillation and RL on a small student", "DeepSeek-R1, section 4.1 and Table 6.", "r1", distilled),
-    Claim("Language mixing", "Pure RL mixes languages; a language reward repairs it at a small cost (v2, B.6).", "language", languages),
+    Claim(
+        "Language mixing",
+        "Pure RL mixes languages; a language reward repairs it at a small cost (v2, B.6).",
+        "language",
+        languages,
+    ),
     Claim("Sparse reward", "RL needs a base that solves a problem now and then.", "sparse", sparse),
 )
 
@@ -244,10 +262,10 @@ CLAIMS = (
 def page() -> str:
     parts = [
         "# Claims of the papers, replayed in the tiny world\n",
-        "Made by `make claims` (`python tools/claims.py run`, then `write`); do not edit. Intervals are 95% over seeds (Student's t",
-        "on the seeds' values, differences taken seed by seed). \"holds\" means that the interval lies on the claimed side of 0,",
-        "\"contradicted\" on the other one, \"not decided\" that it holds 0. Models of 0.3 to 1.3 million parameters say nothing of",
-        "large ones: a claim is replayed here, not proved.\n",
+        "Made by `make claims` (`python tools/claims.py run`, then `write`); do not edit. Intervals are 95% over seeds (Student's",
+        "t on the seeds' values, differences taken seed by seed). \"holds\": the interval lies on the claimed side of 0, or, where",
+        "no change is claimed, contains 0. \"contradicted\": it lies on another side. \"not decided\": it contains 0 where a change",
+        "is claimed. Models of 0.1 to 1.4 million parameters say nothing of large ones: a claim is replayed, not proved.\n",
     ]
     for claim in CLAIMS:
         runs = finished(claim.experiment)
@@ -258,8 +276,8 @@ def page() -> str:
         seeds = ", ".join(str(run.recipe.seed) for run in runs)
         machine = runs[0].lineage["hardware"]
         parts.append(
-            f"`recipes/tiny/{EXPERIMENTS[claim.experiment]}`, seed {seeds}, {minutes(runs):.0f} minutes a seed on {machine['cores']} cores "
-            f"({machine['cpu']}).\n"
+            f"`recipes/tiny/{EXPERIMENTS[claim.experiment]}`, seed {seeds}, {minutes(runs):.0f} minutes a seed with "
+            f"{runs[0].recipe.hardware.threads or machine['cores']} threads on {machine['cpu']}.\n"
         )
         parts += [*claim.lines(runs), ""]
     return "\n".join(parts)
@@ -267,7 +285,7 @@ def page() -> str:
 
 def finished(experiment: str) -> list[Run]:
     """Its runs of which every stage has ended, by seed."""
-    runs = [Run.open(path) for path in sorted(RUNS.glob(f"{experiment}-seed*"))]
+    runs = [Run.open(path) for path in sorted(RUNS.glob(f"{experiment}-seed*")) if path.is_dir()]
     return sorted((r for r in runs if all(r.log(s).done for s in r.recipe.stages)), key=lambda r: r.recipe.seed)
 
 
@@ -282,7 +300,8 @@ def run(experiment: str, seed: int, threads: int) -> int:
     name = f"{experiment}-seed{seed}"
     settings = [f"name={name}", f"seed={seed}", *([f"hardware.threads={threads}"] if threads else [])]
     going = ["--resume"] if (RUNS / name).is_dir() else []
-    command = [sys.executable, "-m", "move37", "run", str(RECIPES / EXPERIMENTS[experiment]), *settings, "--runs", str(RUNS), *going]
+    recipe = str(RECIPES / EXPERIMENTS[experiment])
+    command = [sys.executable, "-m", "move37", "run", recipe, *settings, "--runs", str(RUNS), *going]
     with (RUNS / f"{name}.log").open("w", encoding="utf-8") as log:
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "NO_COLOR": "1"}).returncode
     print(f"{name}: {'done' if code == 0 else f'exit code {code}, see {RUNS / name}.log'}", flush=True)

@@ -89,5 +89,5 @@ def test_a_quarter_of_the_accepted_is_general(tmp_path, capsys):
 
 def test_what_nobody_can_demonstrate_is_refused_at_once(tmp_path):
     gym = {"common": {"reasoning_gym": "gcd"}}
-    with pytest.raises(TaskError, match="tasks.common: nobody.*gcd"):
+    with pytest.raises(TaskError, match=r"tasks\.common: nobody.*gcd"):
         run(tmp_path, {"general": {"stage": "demonstrate", "rows": 5}}, tasks=gym)
