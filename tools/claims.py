@@ -262,10 +262,11 @@ CLAIMS = (
 def page() -> str:
     parts = [
         "# Claims of the papers, replayed in the tiny world\n",
-        "Made by `make claims` (`python tools/claims.py run`, then `write`); do not edit. Intervals are 95% over seeds (Student's",
-        "t on the seeds' values, differences taken seed by seed). \"holds\": the interval lies on the claimed side of 0, or, where",
-        "no change is claimed, contains 0. \"contradicted\": it lies on another side. \"not decided\": it contains 0 where a change",
-        "is claimed. Models of 0.1 to 1.4 million parameters say nothing of large ones: a claim is replayed, not proved.\n",
+        "Made by `make claims` (`python tools/claims.py run`, then `write`); do not edit. Intervals are 95% over seeds",
+        "(Student's t on the seeds' values, differences taken seed by seed). *holds*: the interval lies on the claimed side",
+        "of 0, or, where no change is claimed, contains 0. *contradicted*: it lies on another side. *not decided*: it contains",
+        "0 where a change is claimed. Models of 0.1 to 1.4 million parameters say nothing of large ones: a claim is replayed,",
+        "not proved.\n",
     ]
     for claim in CLAIMS:
         runs = finished(claim.experiment)
