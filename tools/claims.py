@@ -33,10 +33,11 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365
 
 EASY = ("chain", "product", "countdown", "word")
 HARD = ("hard_chain", "hard_product", "hard_word")
-HARDEST = ("hard_product",)
+HARDEST = ("hard_word",)
 INSTRUCTIONS = ("rewrite", "write")
 HELPFUL = ("greet", "fact", "translate")
 SAFE = ("request",)
+LIFT = 0.05  # of pass@1: what counts as a rescue
 
 
 # --------------------------------------------------------------------------------------------------------- numbers
@@ -60,6 +61,9 @@ class Estimate:
     def minus(self, other: Estimate) -> Estimate:
         """Differences seed by seed."""
         return Estimate(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
+
+    def less(self, amount: float) -> Estimate:
+        return Estimate(tuple(value - amount for value in self.values))
 
     def sign(self) -> int:
         """1 or -1 where the whole interval lies on that side of 0; 0 where it does not, or there is none."""
@@ -230,8 +234,8 @@ def sparse(runs: Sequence[Run]) -> list[str]:
         *verdict(
             [
                 ("RL moves a base that never solves a problem (the claim is that it does not)", alone.minus(found["base"]), 0),
-                ("a curriculum rescues it", found["RL, easy ones first"].minus(alone), 1),
-                ("partial credit rescues it", found["RL with partial credit"].minus(alone), 1),
+                (f"a curriculum lifts it by more than {LIFT}", found["RL, easy ones first"].minus(alone).less(LIFT), 1),
+                (f"partial credit lifts it by more than {LIFT}", found["RL with partial credit"].minus(alone).less(LIFT), 1),
             ]
         ),
     ]

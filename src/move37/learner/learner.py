@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from move37.errors import NonFinite
 from move37.learner.batch import Example, MicroBatch, microbatch, split, totals
 from move37.learner.fused import FusedDecoder, fused
-from move37.learner.logprobs import pick_logprobs
+from move37.learner.logprobs import by_rows, pick_logprobs
 from move37.learner.loss import Totals, merge, policy_loss
 from move37.learner.optim import Optimizer, OptimizerSettings, learning_rate
 from move37.models.head import numbers
@@ -54,7 +54,9 @@ class Learner:
         self.updates = updates
         self.budget = tokens_per_microbatch
         self.autocast_dtype = autocast
-        self.fused = fused(model, autocast, kernels)
+        on_cpu = model.head.device.type == "cpu"
+        self.fused = fused(model, autocast, kernels) if on_cpu else None
+        self.rows = by_rows(model.head.device, kernels)
         self.wreck = wreck
         self.optimizer = Optimizer(model, settings)
         self.version = 0  # optimizer updates made
@@ -139,7 +141,7 @@ class Learner:
             return values, torch.zeros_like(values)
         if fused is not None:
             return fused.logprobs(micro.packed, micro.source, micro.targets, temperature)
-        return pick_logprobs(self._states(model, micro, None), model.head, micro.targets, temperature)
+        return pick_logprobs(self._states(model, micro, None), model.head, micro.targets, temperature, self.rows)
 
     def _states(self, model: nn.Module, micro: MicroBatch, fused: FusedDecoder | None) -> Tensor:
         """Hidden states that the targets are predicted from, [M, D]."""

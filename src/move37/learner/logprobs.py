@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from move37.errors import RecipeError
 from move37.models.head import logits
 
 LOGITS_AT_ONCE = 1 << 24  # numbers of one chunk: 64 MiB in float32
@@ -95,15 +97,33 @@ def _chunks(rows: int, vocabulary: int, numbers: int = LOGITS_AT_ONCE) -> list[s
     return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]
 
 
-def pick_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def by_rows(device: torch.device, kernels: str) -> bool:
+    """Whether kernels over rows of logits pick log-probs on this device; `kernels` is the recipe's `hardware.kernels`.
+
+    A GPU without Triton is told of in a warning. Raises RecipeError where `kernels` is native and there is no Triton.
+    """
+    if device.type != "cuda" or kernels == "torch":
+        return False
+    if TRITON:
+        return True
+    if kernels == "native":
+        raise RecipeError("hardware.kernels=native needs Triton on a GPU: pip install triton, or hardware.kernels=auto")
+    warnings.warn("log-probs without Triton: every row of logits is written down, which is slower", stacklevel=2)
+    return False
+
+
+def pick_logprobs(
+    hidden: Tensor, head: Tensor, targets: Tensor, temperature: float = 1.0, rows: bool = False
+) -> tuple[Tensor, Tensor]:
     """Log-probs of `targets` and the entropy of each distribution, in nats.
 
     Args:
         hidden: [M, D] states the targets are predicted from. head: [V, D]. targets: [M] int64.
         temperature: divides the logits, as in sampling.
+        rows: by the kernels for a GPU; see `by_rows`.
 
     Returns:
         ([M] float32 with gradient to hidden and head, [M] float32 without gradient). Memory grows with M * D, not M * V.
     """
-    pick = _PickByRows if hidden.is_cuda and TRITON else _Pick
+    pick = _PickByRows if rows else _Pick
     return pick.apply(hidden, head, targets, temperature)
