@@ -11,6 +11,7 @@ response length over the median. A line of JSON each in benchmarks/results/parti
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,6 +61,8 @@ def told(log: StageLog, target: float) -> dict[str, Any]:
     looks = log.probes()
     reached = reach(looks, target)
     lengths = np.array([r.length for path in log.shards().values() for g in shards.read(path) for r in g.rollouts])
+    if not lengths.size:
+        sys.exit("no group of responses ended in these steps; raise --steps or --new-tokens")
     stale = [row["partial/stale"] for row in rows.values() if row.get("partial/stale") is not None]
     return {
         "steps": len(rows),

@@ -71,7 +71,7 @@ def test_by_the_script(tmp_path):
     [mine] = [one for one in kept if one.get("problem") == chinese.id]
     summary = f"答案是\\boxed{{{chinese.answer}}}。"
     assert mine["response"] == f"<think>先1+1\n所以=2</think><answer>{summary}</answer>"
-    assert mine["source"] == "cold" and mine["domain"] == "reasoning" and mine["tokens"] > 20
+    assert mine["source"] == "cold" and mine["domain"] == "reasoning" and mine["tokens"] > 10
     assert {**kept[-1], "tokens": 0} == {**general, "tokens": 0}
     share = sum(p.meta["language"] == "en" for p in asked)
     assert statistics["language"] == {"before": pytest.approx(share / 13, abs=0.1), "after": 1.0}

@@ -243,7 +243,7 @@ def test_the_ceilings_are_measured(small):
 
 def test_partial_rollouts_at_toy_size(small):
     """Both kinds, on the bundled model, to a target that is reached at the first look."""
-    sizes = {"--steps": 2, "--prompts": 2, "--samples": 2, "--limit": 24, "--new-tokens": 8, "--every": 1, "--target": 0}
+    sizes = {"--steps": 5, "--prompts": 2, "--samples": 2, "--limit": 24, "--new-tokens": 8, "--every": 1, "--target": 0}
     partial_rollouts.main([str(word) for pair in sizes.items() for word in pair])
     whole, partial = lines(small / "results" / "partial_rollouts.jsonl")
     assert (whole["kind"], partial["kind"]) == ("whole", "partial")

@@ -118,7 +118,7 @@ def test_rejection_sampling_says_what_it_can_not_do():
         return tiny.recipe({"kept": {"stage": "rejection_sample", "prompts": 4, **section}}, model="bundled")
 
     filters = parse(filters={"format": {"least": 1.0}, "mine.py:polite": 0.5}).stages["kept"].filters
-    assert filters["format"]["least"] == 1.0 and filters["mine.py:polite"] == {"least": 0.5}
+    assert filters["format"]["least"] == 1.0 and filters["mine.py:polite"]["least"] == 0.5
     with pytest.raises(RecipeError, match="did you mean 'format'"):
         parse(filters={"formt": 1.0})
     with pytest.raises(RecipeError, match="leaves nothing for what is accepted"):
