@@ -86,6 +86,17 @@ def test_the_learner_finds_the_log_probs_the_sampler_recorded(
     assert any((r.sampling_logprobs > r.logprobs + 1e-3).any() for r in found)
 
 
+def test_one_problem_in_two_wordings_has_two_prompts(directory: Directory, tmp_path: Path) -> None:
+    """The id is that of the numbers, not of the words: in one call each response continues its own question."""
+    loaded = load(directory, "lean")
+    one, two = (replace(PROBLEMS[0], question=text) for text in ("What is 1+2?", "Please tell me what 1+2 is, in words."))
+    found = rollouts(build(loaded).sample([one, two], 4, SHORT, seed=5))
+    learner = Learner(loaded.model, Optimizer(), 1, 10_000, torch.float32, tmp_path)
+    starts, examples = as_examples(found)
+    for rollout, start, again in zip(found, starts, learner.logprobs(examples, 1.0), strict=True):
+        np.testing.assert_allclose(rollout.logprobs[start:], again, atol=2e-4)
+
+
 def test_both_agree_in_bfloat16_too(tmp_path: Path) -> None:
     """The same code in the same coarse arithmetic: far nearer to each other than either is to float32."""
     loaded, gaps = tiny.loaded(), {}

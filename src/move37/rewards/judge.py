@@ -171,9 +171,9 @@ class JudgePair(Judged):
         return [(p.question, r.text, p.answer, place, None) for place, (r, p) in enumerate(items)]
 
     def _group_pairs(self, items: Sequence[Item]) -> list[tuple[str, str, str, int, int | None]]:
-        groups: dict[str, list[int]] = defaultdict(list)
+        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
         for place, (_, problem) in enumerate(items):
-            groups[problem.id].append(place)
+            groups[problem.id, problem.question].append(place)  # one id may be asked in two languages
         pairs = []
         for places in groups.values():
             for one, other in ring(len(places), self.opponents):

@@ -72,10 +72,10 @@ class Length(Reward):
     form: Literal["kimi", "pass_rate"] = "kimi"
 
     def scores(self, items: Sequence[Item]) -> list[Score]:
-        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+        groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         for place, (rollout, problem) in enumerate(items):
             if rollout.verdict is not Verdict.CANNOT_TELL:
-                groups[problem.task, problem.id].append(place)
+                groups[problem.task, problem.id, problem.question].append(place)  # one id may be asked in two languages
         found = [Score.cannot_tell("the verifier can not tell")] * len(items)
         for places in groups.values():
             lengths = [items[i][0].length for i in places]

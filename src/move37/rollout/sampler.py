@@ -112,8 +112,8 @@ class Sampler:
 
     def _write(self, rows: list[Trajectory], sampling: Sampling, most: int) -> None:
         device = self.engine.head.device
-        places: dict[tuple[str, tuple[int, ...]], int] = {}  # what is written already is context, each once
-        found = [places.setdefault((row.problem.id, tuple(row.tokens)), len(places)) for row in rows]
+        places: dict[tuple[bytes, tuple[int, ...]], int] = {}  # what is written already is context, each once
+        found = [places.setdefault((row.prompt.tobytes(), tuple(row.tokens)), len(places)) for row in rows]
         contexts = {place: [*row.prompt, *row.tokens] for place, row in zip(found, rows, strict=True)}
         longest = max(map(len, contexts.values()))
         grid = np.zeros((len(contexts), longest), np.int64)
