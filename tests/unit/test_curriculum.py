@@ -99,3 +99,17 @@ def test_other_tasks_and_none():
         Curriculum({}, 0)
     with pytest.raises(TaskError, match="start a new run"):
         Curriculum(tasks(a=1), 0).restore(Curriculum(tasks(b=1), 0).state())
+
+
+class Wordings(Counting):
+    """Two wordings of every problem, one after the other."""
+
+    def problem(self, index, split):
+        return Problem(id=problem_id(self.name, f"{index // 2}"), task=self.name, question=f"{index}", answer="0")
+
+
+def test_each_wording_of_a_problem_has_its_own_place():
+    curriculum = Curriculum({"a": Wordings("a")}, 0)
+    drawn = curriculum.draw(1, 4)
+    assert len({p.id for p in drawn}) == 2
+    assert [curriculum.problem_at(*curriculum.place(p)).question for p in drawn] == [p.question for p in drawn]

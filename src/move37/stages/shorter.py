@@ -60,17 +60,18 @@ def collect(stage: RejectionSampling) -> tuple[list[Row], dict[str, Any]]:
     Raises:
         NothingAccepted: no problem has a short right response and a longer one.
     """
-    problems: dict[str, Problem] = {}
-    written: dict[str, list[Written]] = defaultdict(list)
+    problems: dict[tuple[str, str], Problem] = {}  # by id and wording: the responses answer that one
+    written: dict[tuple[str, str], list[Written]] = defaultdict(list)
     for path in stage.log.shards().values():
         for group in shards.read(path):
-            problems[group.problem.id] = group.problem
-            written[group.problem.id] += [
+            key = (group.problem.id, group.problem.question)
+            problems[key] = group.problem
+            written[key] += [
                 Written(r.prefill + r.text, r.length, r.verdict is Verdict.RIGHT, stage.passes(r))
                 for r in group.rollouts
                 if not r.truncated and r.verdict is not Verdict.CANNOT_TELL
             ]
-    kept = [(problems[key], *pair) for key, mine in written.items() for pair in _chosen(stage, key, mine)]
+    kept = [(problems[key], *pair) for key, mine in written.items() for pair in _chosen(stage, key[0], mine)]
     if not kept:
         fix = "more samples per prompt, a higher temperature, or a lower `longer`"
         raise NothingAccepted(f"{stage.name}: no problem has a short right response and a longer one to reject; try {fix}")
