@@ -32,6 +32,10 @@ WRONG = [
     ("rl.rewards.accuracy={weight: 1, tasks: [chian]}", "stages.rl.rewards: accuracy.tasks names 'chian', which is no task"),
     ("rl.rewards.accuracy={weight: 1, tasks: [chain]}", "stages.rl.rewards: task legs is drawn but no reward pays it"),
     ("rl.rewards={format: 0}", "stages.rl.rewards: task chain is drawn but no reward pays it"),
+    (
+        "rl.rewards={accuracy: {weight: 1, tasks: [chain]}, format: {weight: 1, from_step: 2}}",
+        "stages.rl.rewards: task legs is drawn from step 1 on, but no reward pays it before step 2",
+    ),
     ("rl.reading=tag", "stages.rl.reading: Input should be 'tags', 'box' or 'text' (given: 'tag')"),
     ("rl.stop=[{repat: 64}]", "stages.rl.stop.0.loop.repat is not a key; did you mean 'repeat'?"),
     ("rl.stop=[{repeat: 3}]", "stages.rl.stop.0.loop.repeat: Input should be greater than or equal to 16 (given: 3)"),

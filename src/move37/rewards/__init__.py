@@ -139,14 +139,18 @@ def check_tasks(given: Mapping[str, Mapping[str, Any]], drawn: Sequence[str]) ->
 
 
 def check_paid(given: Mapping[str, Mapping[str, Any]], drawn: Sequence[str]) -> None:
-    """Whether every task that is drawn earns something.
+    """Whether every task that is drawn earns something, from the first step on.
 
     Raises:
-        ValueError: a task that no reward of a weight other than 0 covers.
+        ValueError: a task that no reward of a weight other than 0 covers, or only one that sets in later.
     """
     for task in drawn:
-        if not any(options["weight"] and task in (options["tasks"] or drawn) for options in given.values()):
+        steps = [o["from_step"] for o in given.values() if o["weight"] and task in (o["tasks"] or drawn)]
+        if not steps:
             raise ValueError(f"task {task} is drawn but no reward pays it; name it in a reward's `tasks`, or do not draw it")
+        if min(steps) > 1:
+            told = f"task {task} is drawn from step 1 on, but no reward pays it before step {min(steps)}"
+            raise ValueError(f"{told}; leave from_step out of one of its rewards")
 
 
 def check_stage(given: Mapping[str, Mapping[str, Any]], samples: int, steps: int) -> None:
