@@ -21,6 +21,7 @@ from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.stages.context import Device
 from move37.stages.scoring import Scorer
+from move37.tasks.base import problem_id
 from move37.types import Problem
 
 
@@ -117,7 +118,7 @@ class Local:
         kinds = {_sampling(request) for request in requests}
         for kind in sorted(kinds, key=repr):
             mine = [p for p, request in enumerate(requests) if replies[p] is None and _sampling(request) == kind]
-            problems = [self._problem(place, requests[place]) for place in mine]
+            problems = [self._problem(requests[place]) for place in mine]
             for place, group in zip(mine, self.sampler.sample(problems, 1, kind, 0), strict=True):
                 [rollout] = group.rollouts
                 text = self.loaded.tokenizer.decode(rollout.token_ids[rollout.sampled], skip_special_tokens=True)
@@ -127,9 +128,10 @@ class Local:
                 )
         return [reply or Reply.none("lost") for reply in replies]
 
-    def _problem(self, place: int, request: Request) -> Problem:
+    def _problem(self, request: Request) -> Problem:
+        """Its id, which seeds the reply, depends on the request alone, whatever else is asked with it."""
         text = self._text(request)
-        return Problem(id=f"{place}/{request.sample}", task="judge", question=text, answer="")
+        return Problem(id=f"{problem_id('judge', text)}/{request.sample}", task="judge", question=text, answer="")
 
     def _prompt(self, request: Request) -> list[int]:
         return self.sampler.prompter.encode(self._text(request))
