@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from move37.errors import NothingAccepted
+from move37.rewards import accuracy
 from move37.rewards.combine import ACCURACY, grade
 from move37.rewards.form import TAG
 from move37.rewards.reading import READINGS
@@ -21,7 +22,7 @@ from move37.stages.making import Making
 from move37.tasks.base import Task
 from move37.tasks.curriculum import Curriculum, pass_rate
 from move37.tasks.formats import format_of
-from move37.types import Group, Problem, Reading, Score
+from move37.types import Group, Problem, Reading
 
 KEPT = "kept"
 # What a response begins with that leaves no room for a thought, by reading.
@@ -165,11 +166,8 @@ def verify(group: Group, task: Task, reading: Reading) -> None:
     """Put the score of each guess onto it. What can not be told is no right guess."""
     for rollout in group.rollouts:
         rollout.answer = rollout.final = said(reading, rollout.prefill, rollout.text)
-    found = [r for r in group.rollouts if r.final]
-    scores = iter(task.verify_all([(r.final or "", group.problem) for r in found]))
-    for rollout in group.rollouts:
-        score = next(scores) if rollout.final else Score(value=0.0, why="nothing is said")
-        rollout.scores, rollout.verdict = {"accuracy": score}, score.verdict
+        rollout.scores = {}
+    accuracy.verify([(rollout, group.problem) for rollout in group.rollouts], {group.problem.task: task})
 
 
 def said(reading: Reading, opening: str, text: str) -> str | None:
