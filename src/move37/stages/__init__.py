@@ -95,8 +95,9 @@ def run_recipe(recipe: Recipe, run: Run, display: Live, names: Sequence[str] | N
         if any(not isinstance(section, Pretrain) for section in recipe.stages.values()):
             _check_golds(loaded, display)
         names = names or list(recipe.stages)
-        check_data(recipe, run.base, [n for n in names if not StageLog(run.stage(n), writing=False).done])
-        check_teachers(recipe, context, names)
+        left = [n for n in names if not StageLog(run.stage(n), writing=False).done]
+        check_data(recipe, run.base, left)
+        check_teachers(recipe, context, left)
         for name in names:
             log = run.log(name)
             for note in log.notes:  # opening it repaired what was torn, so the stage's own log finds nothing any more

@@ -19,7 +19,7 @@ class Merging:
     def __init__(self, context: Context, name: str, section: Merge) -> None:
         self.context, self.section, self.log = context, section, context.run.log(name)
         self.one = context.source(section)
-        self.two = context.model() if section.other == "model" else context.run.log(section.other).final
+        self.two = context.directory(section.other)
         merge.check(self.one, self.two)
 
     def sentence(self) -> str:

@@ -37,7 +37,7 @@ class Draw(ABC):
         """What draws, of `tasks` and (where given) of `pool` alone, `least` problems a step or more.
 
         Raises:
-            TaskError: a level without problems; fewer problems than a step needs.
+            TaskError: a level without problems; fewer problems than a step needs, where none comes twice in a step.
         """
 
     def names(self) -> list[str]:
