@@ -293,3 +293,19 @@ def test_durations_and_sparklines():
     assert sparkline([0.0, 1.0]) == "▁█"
     assert sparkline([2.0, 2.0, 2.0]) == "▁▁▁"
     assert len(sparkline([float(i) for i in range(1000)])) == 24
+
+
+def test_before_and_after_are_over_the_same_problems(tmp_path):
+    """The last evaluation of three asks less: the comparison is of the first two, and all three are listed."""
+
+    path = fabricate.run(tmp_path)
+    run = Run.open(path)
+    names = summary.evaluations(run)
+    assert summary.sides(run) == names and len(names) == 2
+    last = run.log(names[-1])
+    record = last.eval()
+    record["problems"] -= 1
+    (last.path / "eval.json").write_text(json.dumps(record), encoding="utf-8")
+    assert summary.sides(Run.open(path)) == names[:1]
+    built = summary.build(Run.open(path))
+    assert built["before"] is None and list(built["evaluations"]) == names

@@ -8,7 +8,7 @@ from typing import Any
 
 from move37.errors import Move37Error
 from move37.report.page import text_of
-from move37.report.summary import evaluations
+from move37.report.summary import evaluations, sides
 from move37.runs import Run
 
 
@@ -23,7 +23,8 @@ def _row(path: Path) -> dict[str, Any]:
     except Move37Error as problem:
         return {"run": str(path), "at": f"does not load: {str(problem).splitlines()[0]}"}
     names = evaluations(run)
-    values = [text_of((run.log(n).eval() or {}).get("overall", {}).get("pass@1"), "share").split(" ")[0] for n in names]
+    told = [run.log(n).eval() or {} for n in sides(run)]
+    values = [text_of(record.get("overall", {}).get("pass@1"), "share").split(" ")[0] for record in told]
     before = values[0] if len(values) > 1 else ""
     return {
         "run": str(path),

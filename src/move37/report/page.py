@@ -12,7 +12,7 @@ from markupsafe import Markup
 from move37.files import read_json, write_atomic
 from move37.report import charts, curves, quality, transcripts
 from move37.report.live import duration, number
-from move37.report.summary import build, comparisons, evaluations, mean, quality_of, trainings
+from move37.report.summary import build, comparisons, mean, quality_of, sides, trainings
 from move37.runs import Run
 from move37.sections import Curate
 
@@ -44,6 +44,13 @@ TASK_METRICS = (
     ("length", "length", "number"),
     ("style/checked", "checking", "share"),
 )
+EVALUATION_METRICS = (
+    ("pass@1", "pass@1", "share"),
+    ("cons@16", "cons@16", "share"),
+    ("length", "length", "number"),
+    ("language", "question's language", "share"),
+    ("readable", "readable", "share"),
+)
 STYLE_NAMES = {"direct": "direct", "steps": "step by step", "checked": "with checking"}
 
 
@@ -69,7 +76,7 @@ def _content(run: Run) -> dict[str, Any]:
     training = trainings(run)
     logs = {name: run.log(name) for name in training}
     first = logs[training[0]] if training else None
-    evaluated = evaluations(run)
+    evaluated = sides(run)
     record = run.log(evaluated[-1]).eval() if evaluated else None
     return {
         "title": run.recipe.name,
@@ -82,6 +89,8 @@ def _content(run: Run) -> dict[str, Any]:
         "task_metrics": [label for _, label, _ in TASK_METRICS],
         "tasks": {name: _task(sides) for name, sides in found["tasks"].items()},
         "styles": _styles(found["styles"]),
+        "evaluation_metrics": [label for _, label, _ in EVALUATION_METRICS],
+        "evaluations": {name: _row(it) for name, it in found["evaluations"].items()} if len(found["evaluations"]) > 2 else {},
         "charts": {name: _charts(log.metrics(), log.probes()) for name, log in logs.items()},
         "compared": {name: _compared(run, name) for name in comparisons(run)},
         "transcripts": transcripts.over_training(first) if first else [],
@@ -92,6 +101,13 @@ def _content(run: Run) -> dict[str, Any]:
         "lineage": {**run.lineage, "stages": {name: run.log(name).lineage for name in run.recipe.stages}},
         "command": " ".join(str(part) for part in run.lineage.get("command", [])),
     }
+
+
+def _row(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the table of all evaluations."""
+    overall = evaluation["overall"] or {}
+    cells = [text_of(overall.get(key), form) for key, _, form in EVALUATION_METRICS]
+    return {"problems": evaluation["problems"], "tasks": ", ".join(evaluation["tasks"]), "cells": cells}
 
 
 def sentence(run: Run, found: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 Schema:
     recipe, seed, versions, hardware        from the lineage
-    before, after       overall metrics of the first and the last evaluate stage, each {"value", "low", "high"};
-                        `before` is null where there is only one
+    before, after       overall metrics of the first evaluate stage and of the last one over the same problems, each
+                        {"value", "low", "high"}; `before` is null where there is only one
+    evaluations         name -> {"model", "problems", "tasks", "overall"}: every evaluate stage
     change              after minus before on the same problems: {"problems", "pass@1", "cons@16"}
     held_out            {"evaluated", "drawn_in_training"}: problems of the last evaluate stage, and how many of them
                         occur in the rollouts of an RL stage (it must be none)
@@ -39,7 +40,7 @@ def write(run: Run) -> dict[str, Any]:
 def build(run: Run) -> dict[str, Any]:
     """The summary as plain data."""
     lineage = run.lineage
-    names = evaluations(run)
+    names = sides(run)
     records = [run.log(name).eval() or {} for name in names]
     before = records[0] if len(records) > 1 else {}
     after = records[-1] if records else {}
@@ -54,6 +55,7 @@ def build(run: Run) -> dict[str, Any]:
         "after": after.get("overall"),
         "change": _change(run, names),
         "held_out": held_out,
+        "evaluations": {name: _evaluation(run.log(name).eval() or {}) for name in evaluations(run)},
         "tasks": {t: {"before": before.get("tasks", {}).get(t), "after": after.get("tasks", {}).get(t)} for t in tasks},
         "styles": {"before": before.get("styles"), "after": after.get("styles")},
         "stages": stages(run),
@@ -65,6 +67,24 @@ def evaluations(run: Run) -> list[str]:
     """Names of the evaluate stages that have run, in the recipe's order."""
     named = [name for name, stage in run.recipe.stages.items() if isinstance(stage, Evaluate)]
     return [name for name in named if run.log(name).eval() is not None]
+
+
+def sides(run: Run) -> list[str]:
+    """The first evaluation and the last one over the same problems: what can be compared. One name where there is no other."""
+    names = evaluations(run)
+    asked = [_asked(run.log(name).eval() or {}) for name in names]
+    same = [name for name, problems in zip(names, asked, strict=True) if problems == asked[0]]
+    return same if len(same) < 2 else [same[0], same[-1]]
+
+
+def _asked(record: dict[str, Any]) -> tuple[int | None, list[str]]:
+    """What tells whether two evaluations are over the same problems: their number and tasks; their order is fixed."""
+    return record.get("problems"), sorted(record.get("tasks", {}))
+
+
+def _evaluation(record: dict[str, Any]) -> dict[str, Any]:
+    named = {key: record.get(key) for key in ("model", "problems", "overall")}
+    return {**named, "tasks": sorted(record.get("tasks", {}))}
 
 
 def trainings(run: Run) -> list[str]:
