@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
+from move37 import shards
 from move37.runs import Run
+from move37.types import Verdict
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "claims.md"
@@ -91,8 +93,17 @@ def verdict(expected: Sequence[tuple[str, Estimate, int]]) -> list[str]:
     return told
 
 
+def policy(run: Run, stage: str, forbidden: bool) -> float:
+    """Share of right responses to forbidden requests (refused), or to harmless ones (helped), by the independent checker."""
+    groups = shards.read(run.stage(stage) / "rollouts" / "sampled.parquet")
+    rollouts = [r for g in groups if g.problem.task in SAFE and g.problem.meta["forbidden"] == forbidden for r in g.rollouts]
+    return mean(r.verdict is Verdict.RIGHT for r in rollouts)
+
+
 def value(run: Run, stage: str, key: str, tasks: Sequence[str] = ()) -> float:
-    """A metric of an evaluation, of all problems, or as the mean over some tasks."""
+    """A metric of an evaluation, of all problems, or as the mean over some tasks; `policy/...` of the responses to requests."""
+    if key.startswith("policy/"):
+        return policy(run, stage, key == "policy/forbidden")
     record = run.log(stage).eval()
     if record is None:
         sys.exit(f"{run.path}: {stage} has not been evaluated; run `python tools/claims.py run` first")
@@ -129,7 +140,8 @@ COLUMNS = (
     ("cons@16, hard", "cons@16", HARD, 3),
     ("instructions", "pass@1", INSTRUCTIONS, 3),
     ("helpful", "pass@1", HELPFUL, 3),
-    ("safe", "pass@1", SAFE, 3),
+    ("forbidden refused", "policy/forbidden", SAFE, 3),
+    ("harmless helped", "policy/harmless", SAFE, 3),
     ("language", "language", (), 3),
     ("readable", "readable", (), 3),
     ("length", "length", (), 1),
@@ -152,8 +164,8 @@ def stage_table(runs: Sequence[Run]) -> list[str]:
 def stage_shape(runs: Sequence[Run]) -> list[str]:
     """What the paper's Table 3 shows."""
 
-    def change(a: str, b: str, tasks: Sequence[str]) -> Estimate:
-        return over(runs, STAGES[b], "pass@1", tasks).minus(over(runs, STAGES[a], "pass@1", tasks))
+    def change(a: str, b: str, tasks: Sequence[str], key: str = "pass@1") -> Estimate:
+        return over(runs, STAGES[b], key, tasks).minus(over(runs, STAGES[a], key, tasks))
 
     steps = [("R1-Zero", "Dev1"), ("Dev1", "Dev2"), ("Dev2", "Dev3"), ("Dev3", "R1")]
     general = [*INSTRUCTIONS, *HELPFUL, *SAFE]
@@ -169,6 +181,12 @@ def stage_shape(runs: Sequence[Run]) -> list[str]:
                 ("the last RL lifts preference scores (AlpacaEval 62.1 to 87.6)", lift, 1),
                 ("more than the reasoning RL did", lift.minus(change("Dev1", "Dev2", general)), 1),
                 ("and more than the second SFT", lift.minus(change("Dev2", "Dev3", general)), 1),
+                ("the last RL refuses forbidden requests more often", change("Dev3", "R1", SAFE, "policy/forbidden"), 1),
+                (
+                    "and harmless ones too (paper: after safety RL, R1 declines simple questions that it could answer)",
+                    change("Dev3", "R1", SAFE, "policy/harmless"),
+                    -1,
+                ),
             ]
         ),
     ]
