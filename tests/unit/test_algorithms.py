@@ -377,7 +377,7 @@ def test_settings_of_r1_can_be_said() -> None:
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_settings_survive_json_and_build(name: str) -> None:
-    algorithm = build(name, {"zero_groups": "drop", "kl_coef": 0.5})
+    algorithm = build(name, {"overlong": "mask", "kl_coef": 0.5})
     assert build(name, json.loads(json.dumps(algorithm.settings()))) == algorithm
 
 
@@ -402,6 +402,7 @@ def test_options_can_not_be_changed_afterwards() -> None:
         ("grpo", {"reference_every": -3}, ["reference_every=-3"]),
         ("dapo", {"refill_rounds": 0}, ["refill_rounds=0"]),
         ("dapo", {"overlong": "drop"}, ["overlong='drop'", "'mask'"]),
+        ("ppo", {"zero_groups": "drop"}, ["zero_groups='drop'", "'keep'"]),
         ("dapo", {"overlong_buffer": 4096}, ["overlong_buffer=4096", "less than or equal to 1"]),
         ("cispo", {"weight_max": 0}, ["weight_max=0"]),
         ("reinforce", {"baseline": "group"}, ["baseline='group'", "'batch' or 'none'"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -31,13 +31,13 @@ class PPO(Algorithm):
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 1.0
     whiten: bool = True  # advantages of a step's tokens to mean 0 and standard deviation 1
     value_rate: Positive = 1.0  # learning rate of the value model, in multiples of the policy's
+    zero_groups: Literal["keep"] = "keep"  # that all earned 0 is news to the value model
 
     needs_group = property(lambda self: self.dynamic_sampling)
     needs_values = property(lambda self: True)
 
     def advantages(self, rewards: list[np.ndarray]) -> list[np.ndarray]:
-        """What the responses earned; `over_tokens` makes credit of it."""
-        return rewards
+        return rewards  # what the responses earned; `over_tokens` makes credit of it
 
     def over_tokens(self, rewards: list[float], values: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         raw = [gae(reward, value, self.gae_lambda) for reward, value in zip(rewards, values, strict=True)]
