@@ -284,6 +284,13 @@ def test_rows_without_an_answer_are_refused_where_no_other_is_there(stage):
         stage("reward_model", PAIRS, part="answer")
 
 
+def test_one_class_among_what_is_trained_on_is_refused(stage):
+    good = [{"prompt": f"{i}?", "response": f"<think>a</think><answer>{i}</answer>", "label": 1} for i in range(3)]
+    bad = {"prompt": "4?", "response": "no answer", "label": 0}
+    with pytest.raises(TaskError, match=r"stages\.it\.data, of what is trained on: all 3 labels are 1 and none is 0"):
+        stage("reward_model", [*good, bad], part="answer")
+
+
 def test_prompts_are_on_one_side_of_the_split(stage):
     made = stage("reward_model", [*PAIRS, *({**row, "chosen": "Or so."} for row in PAIRS)], held_out=0.4)
     assert {r.key for r in made.train}.isdisjoint(r.key for r in made.held_out)

@@ -58,7 +58,7 @@ def read(where: str, path: Path, columns: Mapping[str, str] | None = None, pairs
     if pairs and kind is LABELLED:
         raise TaskError(f"{where}: {path} labels single responses; this stage needs prompt, chosen and rejected")
     rows = [_row(f"{where}: {path}, row {n}", n, raw, {key: names[key] for key in kind}) for n, raw in enumerate(found, 1)]
-    _refuse(f"{where}: {path}", rows)
+    refuse(f"{where}: {path}", rows)
     return rows
 
 
@@ -144,8 +144,8 @@ def _text(at: str, row: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _refuse(at: str, rows: Sequence[Row]) -> None:
-    """What compares nothing."""
+def refuse(at: str, rows: Sequence[Row]) -> None:
+    """Raises TaskError for rows that compare nothing: pairs of equal responses, or labels of one class."""
     if rows[0].label is None:
         same = [row.number for row in rows if row.responses[0].strip() == row.responses[1].strip()]
         if same:

@@ -12,6 +12,7 @@ from move37.learner.learner import Learner
 from move37.learner.preference import SPEC
 from move37.rollout.prompt import Prompter
 from move37.sections import Preference, RewardModel
+from move37.stages import preferences
 from move37.stages.context import Context
 from move37.stages.epochs import Epochs
 from move37.stages.preferences import Row
@@ -32,6 +33,7 @@ class Preferring(Training):
         if not self.train:
             told = f"held_out={section.held_out:g} leaves none of the {len(rows)} rows"
             raise TaskError(f"stages.{name}: {told}; lower it, or give more prompts")
+        preferences.refuse(f"stages.{name}.data, of what is trained on", self.train)
         super().__init__(context, name, section, -(-len(self.train) * section.epochs // section.examples_per_step))
         self.order = Epochs(len(self.train), context.recipe.seed, name)
         self.loaded = context.load(section, scalar)
