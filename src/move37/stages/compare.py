@@ -81,8 +81,7 @@ class Comparing(Making):
         return [{key: row[key] for key in columns} for row in rows], statistics
 
     def _size(self, number: int) -> int:
-        asked = (number - 1) * self.section.prompts_per_step
-        return min(self.section.prompts_per_step, self.section.prompts - asked)
+        return self.share(number, self.section.prompts, self.section.prompts_per_step)
 
     # ------------------------------------------------------------------------------------------------------------ pairs
 

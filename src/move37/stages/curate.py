@@ -102,8 +102,7 @@ class Curating(Making):
 
     def _new(self, number: int) -> list[Problem]:
         """The problems of a step, without those that an earlier one had; the last step may draw fewer."""
-        before = (number - 1) * self.section.prompts_per_step
-        drawn = self.curriculum.draw(number, min(self.section.prompts_per_step, self.section.prompts - before))
+        drawn = self.curriculum.draw(number, self.share(number, self.section.prompts, self.section.prompts_per_step))
         new = {p.id: p for p in drawn if p.id not in self.seen}
         self.seen |= set(new)
         return list(new.values())

@@ -57,4 +57,4 @@ class Demonstration(Making):
         return dataset.row(self.name, problem, response, dataset.length(response, self.tokenizer))
 
     def _size(self, number: int) -> int:
-        return min(ROWS_PER_STEP, self.section.rows - (number - 1) * ROWS_PER_STEP)
+        return self.share(number, self.section.rows, ROWS_PER_STEP)

@@ -42,6 +42,10 @@ class Making(ABC):
             NothingAccepted: no row is left; says why.
         """
 
+    def share(self, number: int, whole: int, most: int) -> int:
+        """How many of `whole` a step has, at most so many; the last one may have fewer."""
+        return min(most, whole - (number - 1) * most)
+
     def skip(self, number: int) -> None:  # noqa: B027  (a stage that draws nothing)
         """Go past a step that is done already: what it drew is drawn again."""
 

@@ -91,9 +91,7 @@ class RejectionSampling(Making):
         return dict(sorted(counts.items()))
 
     def _size(self, number: int) -> int:
-        """Prompts of a step; the last one may have fewer."""
-        asked = (number - 1) * self.section.prompts_per_step
-        return min(self.section.prompts_per_step, self.section.prompts - asked)
+        return self.share(number, self.section.prompts, self.section.prompts_per_step)
 
     def skip(self, number: int) -> None:
         self.curriculum.draw(number, self._size(number))
