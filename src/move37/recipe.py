@@ -28,7 +28,6 @@ from move37.sections import (
     AnyStage,
     AnyTask,
     Artefact,
-    Curate,
     Hardware,
     Loop,
     Optimizer,
@@ -70,6 +69,8 @@ class Recipe(Section):
             for key, value in stage.inputs().items():
                 if "/" not in value or key not in stage.DIRECTORIES:
                     self._check_input(f"stages.{name}.{key}", value, stage.INPUTS[key.partition(".")[0]], earlier)
+                if value in earlier:
+                    _check_rows(f"stages.{name}.{key}", stage, value, earlier[value])
             for task in dict(stage).get("tasks") or []:
                 if task not in self.tasks:
                     raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")
@@ -89,8 +90,6 @@ class Recipe(Section):
         makers = [name for name, stage in earlier.items() if wanted == stage.MAKES]
         if value in makers:
             maker = earlier[value]
-            if key.endswith(".draw.problems") and not isinstance(maker, Curate):
-                raise ValueError(f"{key}={value!r} makes data of another kind; name a stage that chooses problems (curate)")
             if isinstance(maker, RewardModel):
                 reward = key.split(".")[-2]
                 if maker.part != REWARDS[reward].scope:
@@ -109,6 +108,13 @@ class Recipe(Section):
     def to_yaml(self) -> str:
         """The resolved recipe: every field that applies, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _check_rows(key: str, stage: StageSection, value: str, maker: StageSection) -> None:
+    """Raises ValueError where a stage can not use what the rows of an earlier one are. `columns` may make others of them."""
+    takes, rows = stage.TAKES.get(key.split(".")[2]), maker.makes_rows()
+    if takes and rows not in takes and not dict(stage).get("columns"):
+        raise ValueError(f"{key}={value!r} makes data of another kind: its rows are {rows}, needed are {' or '.join(takes)}")
 
 
 # -------------------------------------------------------------------------------------------------------- loading

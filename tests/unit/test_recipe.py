@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from move37.errors import RecipeError
-from move37.recipe import load
+from move37.recipe import load, parse
 from move37.sections import stops
 
 RECIPE = """
@@ -57,6 +57,29 @@ WRONG = [
     ("rl.steps", "must look like key.path=value"),
     ("name.first=x", "'name' holds 'tiny', which has no keys below it"),
 ]
+
+
+KEPT = {"stage": "rejection_sample", "prompts": 4}
+JUDGED = {"stage": "compare", "tasks": ["words"], "prompts": 4}
+
+
+@pytest.mark.parametrize(
+    ("made", "stage", "told"),
+    [
+        (KEPT, {"stage": "preference"}, "its rows are replies, needed are pairs"),
+        (KEPT, {"stage": "reward_model"}, "its rows are replies, needed are pairs or labels"),
+        ({**KEPT, "rows": "pairs"}, {"stage": "sft", "epochs": 1}, "its rows are pairs, needed are replies"),
+        (JUDGED, {"stage": "sft", "epochs": 1}, "its rows are pairs, needed are replies"),
+        ({**JUDGED, "kind": "label"}, {"stage": "preference"}, "its rows are labels, needed are pairs"),
+        ({"stage": "curate", "prompts": 4}, {"stage": "rewrite"}, "its rows are problems, needed are replies"),
+    ],
+)
+def test_rows_that_a_stage_can_not_use(made, stage, told):
+    raw = {"name": "t", "model": "bundled", "tasks": {"words": {"family": "word"}}}
+    with pytest.raises(RecipeError, match=f"stages.after.data='made' makes data of another kind: {told}"):
+        parse({**raw, "stages": {"made": made, "after": {**stage, "data": "made"}}}, "here")
+    chosen = {"stage": "sft", "epochs": 1, "data": "made", "columns": {"response": "chosen"}}  # the better of each pair
+    parse({**raw, "stages": {"made": JUDGED, "after": chosen}}, "here")
 
 
 @pytest.fixture

@@ -18,19 +18,21 @@ class Section(BaseModel):
 
 
 Artefact = Literal["checkpoint", "data", "evaluation", "reward_model"]
+Rows = Literal["replies", "pairs", "labels", "problems"]  # what the rows of a data set are: docs/data.md
 
 
 class StageSection(Section):
     """Base of all stages: what one starts from, what it makes, and what of the recipe decides that.
 
     A subclass declares INPUTS (the keys that name an earlier stage, and what it must have made; for a checkpoint `model` is
-    the recipe's, for data a file will do, for the keys in DIRECTORIES a path with a slash), MAKES, READS (which of the recipe's
-    `tasks` and `template` it depends on) and FREE (keys that may change under a finished stage, because they change nothing of
-    what it made).
+    the recipe's, for data a file will do, for the keys in DIRECTORIES a path with a slash), TAKES (of the keys that name data,
+    the kinds of rows it can use), MAKES, READS (which of the recipe's `tasks` and `template` it depends on) and FREE (keys that
+    may change under a finished stage, because they change nothing of what it made).
     """
 
     INPUTS: ClassVar[dict[str, Artefact]] = {}
     DIRECTORIES: ClassVar[frozenset[str]] = frozenset()
+    TAKES: ClassVar[dict[str, tuple[Rows, ...]]] = {}
     MAKES: ClassVar[Artefact | None] = None
     READS: ClassVar[frozenset[str]] = frozenset({"tasks", "template"})
     FREE: ClassVar[frozenset[str]] = frozenset()
@@ -38,6 +40,10 @@ class StageSection(Section):
     def inputs(self) -> dict[str, str]:
         """Key -> the stage, model or file it names."""
         return {key: getattr(self, key) for key in self.INPUTS}
+
+    def makes_rows(self) -> Rows | None:
+        """What the rows of the data it makes are; None where it makes none."""
+        return None
 
     def check_tasks(self, drawn: Sequence[str]) -> None:
         """Look at what it says of the tasks, once the whole recipe is known; `drawn` are the names of those that it uses.

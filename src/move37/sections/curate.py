@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Share, StageSection, StopEntry
+from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Rows, Share, StageSection, StopEntry
 from move37.tasks.formats import FORMATS, Format
 from move37.types import Reading
 
@@ -40,6 +40,9 @@ class Curate(StageSection):
         if self.hopeless is not None and self.hopeless >= self.trivial:
             raise ValueError(f"hopeless={self.hopeless:g} is not below trivial={self.trivial:g}, so that nothing would be kept")
         return self
+
+    def makes_rows(self) -> Rows:
+        return "problems"
 
     def sentence(self) -> str:
         """The derived sizes, for people."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from move37.sections.base import COUNTS, Artefact, Positive, StageSection
+from move37.sections.base import COUNTS, Artefact, Positive, Rows, StageSection
 
 
 class Demonstrate(StageSection):
@@ -20,6 +20,9 @@ class Demonstrate(StageSection):
     init: str = COUNTS
     tasks: list[str] | None = Field(None, description="task names, drawn by their weights; all where not given")
     rows: Positive = Field(description="rows of the data set: problems of those training may see, one response each")
+
+    def makes_rows(self) -> Rows:
+        return "replies"
 
     def sentence(self) -> str:
         """The derived sizes, for people."""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from move37.sections.base import Artefact, Positive, Share
+from move37.sections.base import Artefact, Positive, Rows, Share
 from move37.sections.training import Optimizer, TrainingSection
 
 
@@ -21,6 +21,7 @@ class Preference(TrainingSection):
     """Direct preference optimisation (DPO, arXiv 2305.18290): from pairs to a policy, without a reward model."""
 
     INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "data": "data"}
+    TAKES: ClassVar[dict[str, tuple[Rows, ...]]] = {"data": ("pairs",)}
     READS: ClassVar[frozenset[str]] = frozenset({"template"})
 
     stage: Literal["preference"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from move37 import rewards
-from move37.sections.base import INIT, READING, STOP, Artefact, Positive, StageSection, StopEntry
+from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Rows, StageSection, StopEntry
 from move37.types import Reading
 
 
@@ -16,6 +16,7 @@ class RejectionSample(StageSection):
     """Several samples a prompt, of which right and readable ones are kept as a data set."""
 
     INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "mix": "data", "filters": "reward_model"}
+    TAKES: ClassVar[dict[str, tuple[Rows, ...]]] = {"mix": ("replies",)}
     MAKES: ClassVar[Artefact | None] = "data"
     FREE: ClassVar[frozenset[str]] = frozenset({"starve_limit"})
 
@@ -87,6 +88,9 @@ class RejectionSample(StageSection):
     def least(self) -> dict[str, Any]:
         """The filters as a recipe's rewards: the weight is the least score."""
         return _weights(self.filters)
+
+    def makes_rows(self) -> Rows:
+        return "pairs" if self.rows == "pairs" else "replies"
 
     def sentence(self) -> str:
         """The derived sizes, for people."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from move37.rewards.reading import Reading
-from move37.sections.base import INIT, READING, Artefact, Positive, Share
+from move37.sections.base import INIT, READING, Artefact, Positive, Rows, Share
 from move37.sections.training import Optimizer, TrainingSection
 
 PAIRS, LABELS = {"prompt", "chosen", "rejected"}, {"prompt", "response", "label"}
@@ -23,6 +23,7 @@ class RewardModel(TrainingSection):
     """A model that scores responses, from pairs (chosen, rejected) or labels (1 good, 0 bad). See docs/preferences.md."""
 
     INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "data": "data"}
+    TAKES: ClassVar[dict[str, tuple[Rows, ...]]] = {"data": ("pairs", "labels")}
     MAKES: ClassVar[Artefact | None] = "reward_model"
     READS: ClassVar[frozenset[str]] = frozenset({"template"})
 

@@ -7,13 +7,14 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from move37.sections.answering import SCRIPTED, Answering
-from move37.sections.base import COUNTS, Artefact, Positive, StageSection
+from move37.sections.base import COUNTS, Artefact, Positive, Rows, StageSection
 
 
 class Rewrite(StageSection):
     """Right responses written anew for readers: the thought in the question's language, and a summary with \\boxed{}."""
 
     INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "data": "data"}
+    TAKES: ClassVar[dict[str, tuple[Rows, ...]]] = {"data": ("replies",)}
     MAKES: ClassVar[Artefact | None] = "data"
     READS: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
@@ -22,6 +23,9 @@ class Rewrite(StageSection):
     data: str = Field(description="right responses: an earlier stage's data set, or a file with its columns")
     by: Answering = Field(SCRIPTED, description="`scripted` (the tiny world's writer), an endpoint or checkpoint, as for judges")
     rows_per_step: Positive = Field(64, description="rows between two saves")
+
+    def makes_rows(self) -> Rows:
+        return "replies"
 
     def sentence(self) -> str:
         """The derived sizes, for people."""

@@ -11,7 +11,7 @@ from move37 import rewards
 from move37.algorithms import ALGORITHMS, Algorithm, build
 from move37.errors import nearest
 from move37.options import build as build_option
-from move37.sections.base import INIT, READING, STOP, Artefact, Positive, StopEntry
+from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Rows, StopEntry
 from move37.sections.partial import Partial
 from move37.sections.training import TrainingSection
 from move37.tasks.draws import DRAWS, Draw
@@ -22,6 +22,7 @@ class RL(TrainingSection):
     """Reinforcement learning from verifiable rewards."""
 
     INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "rewards": "reward_model", "draw": "data"}
+    TAKES: ClassVar[dict[str, tuple[Rows, ...]]] = {"draw": ("problems",)}
     FREE: ClassVar[frozenset[str]] = TrainingSection.FREE | {"starve_limit", "mismatch_limit"}
 
     stage: Literal["rl"]

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from move37.sections.base import INIT, Artefact, Positive, Share
+from move37.sections.base import INIT, Artefact, Positive, Rows, Share
 from move37.sections.training import Optimizer, TrainingSection
 
 
@@ -22,6 +22,7 @@ class SFT(TrainingSection):
     """Supervised fine-tuning on replies. Prompts are context; only replies and their end are learned."""
 
     INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "data": "data"}
+    TAKES: ClassVar[dict[str, tuple[Rows, ...]]] = {"data": ("replies",)}
     READS: ClassVar[frozenset[str]] = frozenset({"template"})
 
     stage: Literal["sft"]
