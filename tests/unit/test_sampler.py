@@ -86,6 +86,18 @@ def test_the_learner_finds_the_log_probs_the_sampler_recorded(
     assert any((r.sampling_logprobs > r.logprobs + 1e-3).any() for r in found)
 
 
+def test_two_wordings_of_one_problem_are_two_prompts(directory: Directory) -> None:
+    """In one batch, as where one problem is drawn in two languages: each response continues its own prompt."""
+    sampler = build(load(directory, "lean"))
+    wordings = [replace(PROBLEMS[0], question=question) for question in QUESTIONS]
+    together = sampler.sample(wordings, 3, SHORT, seed=0)
+    for wording, group in zip(wordings, together, strict=True):
+        (alone,) = sampler.sample([wording], 3, SHORT, seed=0)
+        for ours, theirs in zip(group.rollouts, alone.rollouts, strict=True):
+            assert ours.token_ids.tolist() == theirs.token_ids.tolist()
+            np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=2e-4)
+
+
 def test_both_agree_in_bfloat16_too(tmp_path: Path) -> None:
     """The same code in the same coarse arithmetic: far nearer to each other than either is to float32."""
     loaded, gaps = tiny.loaded(), {}

@@ -34,7 +34,7 @@ class Curriculum:
         self._tally = {name: {"right": 0, "wrong": 0, "cannot_tell": 0} for name in self.tasks}
         self._step = -1
         self._draws = 0  # draws made so far within that step: a refill must not repeat the first draw
-        self._places: dict[str, tuple[str, int]] = {}  # id of a drawn problem -> its task and index
+        self._places: dict[tuple[str, str], tuple[str, int]] = {}  # id and wording of a drawn problem -> its task and index
 
     def draw(self, step: int, n: int) -> list[Problem]:
         """`n` training problems, in random order.
@@ -57,12 +57,12 @@ class Curriculum:
 
     def place(self, problem: Problem) -> tuple[str, int]:
         """(task, index) of a problem that was drawn: `problem_at` gives it again."""
-        return self._places[problem.id]
+        return self._places[problem.id, problem.question]
 
     def problem_at(self, name: str, index: int) -> Problem:
         """The training problem of a task at an index; from now on `place` knows it."""
         problem = self.tasks[name].problem(index, "train")
-        self._places[problem.id] = (name, index)
+        self._places[problem.id, problem.question] = (name, index)
         return problem
 
     def observe(self, groups: list[Group]) -> None:
@@ -80,7 +80,7 @@ class Curriculum:
 
     def expected(self, problem: Problem) -> float:
         """The pass rate a problem was drawn for; NaN where none is known. Of the pool: as it was measured."""
-        name, index = self._places[problem.id]
+        name, index = self._places[problem.id, problem.question]
         entries = (self.pool or {}).get(name, ())
         rate = next((e.pass_rate for e in entries if e.index == index), None)
         return float("nan") if rate is None else rate
