@@ -28,7 +28,7 @@ def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     """The kernels as they are built here, and with 16 lanes."""
     caches = (native.build, native.library)
     if request.param == "wide":
-        monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-DWIDE", "-Wno-psabi"))
+        monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, "-O1", "-DWIDE", "-Wno-psabi"))  # the last -O holds
     for cache in caches:
         cache.cache_clear()
     yield request.param
