@@ -86,15 +86,16 @@ def test_the_learner_finds_the_log_probs_the_sampler_recorded(
     assert any((r.sampling_logprobs > r.logprobs + 1e-3).any() for r in found)
 
 
-def test_one_problem_in_two_wordings_has_two_prompts(directory: Directory, tmp_path: Path) -> None:
-    """The id is that of the numbers, not of the words: in one call each response continues its own question."""
-    loaded = load(directory, "lean")
-    one, two = (replace(PROBLEMS[0], question=text) for text in ("What is 1+2?", "Please tell me what 1+2 is, in words."))
-    found = rollouts(build(loaded).sample([one, two], 4, SHORT, seed=5))
-    learner = Learner(loaded.model, Optimizer(), 1, 10_000, torch.float32, tmp_path)
-    starts, examples = as_examples(found)
-    for rollout, start, again in zip(found, starts, learner.logprobs(examples, 1.0), strict=True):
-        np.testing.assert_allclose(rollout.logprobs[start:], again, atol=2e-4)
+def test_two_wordings_of_one_problem_are_two_prompts(directory: Directory) -> None:
+    """In one batch, as where one problem is drawn in two languages: each response continues its own prompt."""
+    sampler = build(load(directory, "lean"))
+    wordings = [replace(PROBLEMS[0], question=question) for question in QUESTIONS]
+    together = sampler.sample(wordings, 3, SHORT, seed=0)
+    for wording, group in zip(wordings, together, strict=True):
+        (alone,) = sampler.sample([wording], 3, SHORT, seed=0)
+        for ours, theirs in zip(group.rollouts, alone.rollouts, strict=True):
+            assert ours.token_ids.tolist() == theirs.token_ids.tolist()
+            np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=2e-4)
 
 
 def test_both_agree_in_bfloat16_too(tmp_path: Path) -> None:

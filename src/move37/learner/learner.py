@@ -22,6 +22,7 @@ from move37.models.scalar import is_scalar
 from move37.types import LossSpec
 
 Result = TypeVar("Result")
+FAR = 0.01  # nats: no rounding in float32 is as large
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
@@ -35,7 +36,7 @@ class Learner:
         settings: the recipe's `optimizer` section; `updates` in all, for the schedule.
         tokens_per_microbatch: the memory knob. It never changes the gradient.
         autocast: dtype of the forward pass; float32 switches autocast off.
-        wreck: where the batch of a non-finite update is left.
+        wreck: where the batch of an update that went wrong is left.
         kernels: the recipe's `hardware.kernels`: auto, native or torch.
     """
 
@@ -60,6 +61,7 @@ class Learner:
         self.wreck = wreck
         self.optimizer = Optimizer(model, settings)
         self.version = 0  # optimizer updates made
+        self.found: dict[int, Tensor] = {}  # of the last update: an example's index -> its log-probs [M] before it
 
     @property
     def device(self) -> torch.device:
@@ -123,10 +125,12 @@ class Learner:
     def _accumulate(self, examples: Sequence[Example], spec: LossSpec, counts: Totals) -> dict[str, float]:
         """Gradients of the whole update, and its metrics."""
         self.optimizer.zero_grad()
+        self.found = {}
         parts: list[dict[str, Tensor]] = []
         for part in split(examples, self.budget):
             micro = microbatch(examples, part).to(self.device)
             logprobs, entropy = self._forward(self.model, micro, spec.temperature)
+            self.found.update(zip(part, logprobs.detach().split([examples[i].targets for i in part]), strict=True))
             loss, metrics = policy_loss(logprobs, micro.streams, spec, counts)
             loss.backward()
             told = {"loss": loss.detach(), "entropy_sum": (entropy * (micro.streams.weight != 0)).sum()}
@@ -163,13 +167,37 @@ class Learner:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _abandon(self, examples: Sequence[Example], loss: float, norm: float) -> None:
-        self.optimizer.zero_grad()
+    def leave(self, examples: Sequence[Example], name: str) -> Path:
+        """Write the examples of the last update to `name`.npz, for whoever wants to know what went wrong; its path.
+
+        Arrays are named example/stream: tokens [T] int32 and, one entry per target, weight, advantage, old, ref, and `found`,
+        the log-probs of the update's own forward pass.
+        """
         self.wreck.mkdir(parents=True, exist_ok=True)
-        path = self.wreck / f"non-finite-update-{self.version}.npz"
+        path = self.wreck / f"{name}.npz"
         streams = ("tokens", "weight", "advantage", "old", "ref")
         arrays = {f"{i}/{s}": getattr(e, s) for i, e in enumerate(examples) for s in streams if getattr(e, s) is not None}
+        arrays |= {f"{i}/found": values.float().cpu().numpy() for i, values in self.found.items()}
         np.savez_compressed(path, **arrays)
+        return path
+
+    def parting(self, examples: Sequence[Example]) -> str:
+        """Where the last update's own log-probs part from the recorded ones (`old`), in a sentence."""
+        gaps = [
+            np.abs(self.found[i].float().cpu().numpy() - e.old) * (e.weight != 0) * (True if e.fresh is None else e.fresh)
+            for i, e in enumerate(examples)
+            if e.old is not None
+        ]
+        far = [int((gap > FAR).sum()) for gap in gaps]
+        worst = int(np.argmax([gap.max() for gap in gaps]))
+        return (
+            f"{sum(far)} of {sum(map(len, gaps))} tokens in {sum(map(bool, far))} of {len(gaps)} responses are off by more than "
+            f"{FAR:g}, at most by {gaps[worst].max():.2g}: token {int(gaps[worst].argmax())} of response {worst}."
+        )
+
+    def _abandon(self, examples: Sequence[Example], loss: float, norm: float) -> None:
+        self.optimizer.zero_grad()
+        path = self.leave(examples, f"non-finite-update-{self.version}")
         raise NonFinite(
             f"update {self.version}: loss {loss:g}, gradient norm {norm:g}. Nothing was stepped; the batch is in {path}. "
             "Usual causes: a learning rate that is too high, bfloat16 where float32 is needed, a broken checkpoint."

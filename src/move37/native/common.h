@@ -8,7 +8,7 @@
 #include <omp.h>
 #endif
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(WIDE) /* WIDE: on other processors too, for tests */
 enum { LANES = 16, BLOCK = 12 }; /* BLOCK rows x 2 vectors of sums stay in registers */
 #elif defined(__ARM_NEON)
 enum { LANES = 8, BLOCK = 6 };

@@ -112,9 +112,10 @@ class Sampler:
 
     def _write(self, rows: list[Trajectory], sampling: Sampling, most: int) -> None:
         device = self.engine.head.device
-        places: dict[tuple[bytes, tuple[int, ...]], int] = {}  # what is written already is context, each once
-        found = [places.setdefault((row.prompt.tobytes(), tuple(row.tokens)), len(places)) for row in rows]
-        contexts = {place: [*row.prompt, *row.tokens] for place, row in zip(found, rows, strict=True)}
+        # What is written already is context too. Each is run once, by its tokens: a problem may come in two wordings
+        places: dict[tuple[int, ...], int] = {}
+        found = [places.setdefault((*row.prompt.tolist(), *row.tokens), len(places)) for row in rows]
+        contexts = {place: context for context, place in places.items()}
         longest = max(map(len, contexts.values()))
         grid = np.zeros((len(contexts), longest), np.int64)
         for place, context in contexts.items():

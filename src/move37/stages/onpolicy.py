@@ -87,7 +87,7 @@ class OnPolicy(Training):
             chosen = sorted(part.tolist())
             sums = self.learner.step([examples[i] for i in chosen], self.spec)
             if not told:
-                self._check_mismatch(number, sums)
+                self._check_mismatch(number, sums, [examples[i] for i in chosen])
             told.append(sums)
             if beside is not None:
                 beside(chosen)
@@ -108,13 +108,15 @@ class OnPolicy(Training):
             metrics["seconds/probe"] = self.probe(number)
         return metrics
 
-    def _check_mismatch(self, number: int, sums: dict[str, float]) -> None:
+    def _check_mismatch(self, number: int, sums: dict[str, float], examples: list[Example]) -> None:
         """In the first update of a step sampler and learner hold the same weights: their log-probs must agree."""
         gap = watch.mismatch(sums)
         if gap > self.section.mismatch_limit:
+            path = self.learner.leave(examples, f"mismatch-step-{number}")
             raise Mismatch(
                 f"step {number}: sampler and learner differ by {gap:.2g} nats per token on the same weights (mismatch_limit="
-                f"{self.section.mismatch_limit:g}). The gradients would be wrong. A dtype too coarse (hardware.dtype=float32)?"
+                f"{self.section.mismatch_limit:g}). The gradients would be wrong. {self.learner.parting(examples)} "
+                f"The batch is in {path}. A dtype too coarse (hardware.dtype=float32)?"
             )
 
     def extra_state(self) -> dict[str, Any]:

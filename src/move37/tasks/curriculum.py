@@ -34,7 +34,7 @@ class Curriculum:
         self._tally = {name: {"right": 0, "wrong": 0, "cannot_tell": 0} for name in self.tasks}
         self._step = -1
         self._draws = 0  # draws made so far within that step: a refill must not repeat the first draw
-        self._places: dict[tuple[str, str], tuple[str, int]] = {}  # id and question of a drawn problem -> its task and index
+        self._places: dict[tuple[str, str], tuple[str, int]] = {}  # id and wording of a drawn problem -> its task and index
 
     def draw(self, step: int, n: int) -> list[Problem]:
         """`n` training problems, in random order.
