@@ -130,6 +130,7 @@ class Claim:
     title: str
     paper: str
     experiment: str
+    stages: tuple[str, ...]  # that must have been evaluated
     lines: Callable[[Sequence[Run]], list[str]] = field(repr=False)
 
 
@@ -153,6 +154,22 @@ STAGES = {
     "Dev2": "dev2_eval",
     "Dev3": "dev3_eval",
     "R1": "r1_eval",
+}
+
+STUDENTS = {
+    "student": "student_base_eval",
+    "RL": "student_rl_eval",
+    "distilled (SFT on traces)": "student_sft_eval",
+    "distilled, then on-policy": "student_on_policy_eval",
+    "distilled, then RL": "student_sft_rl_eval",
+    "teacher (R1)": "r1_eval",
+}
+LANGUAGE = {"base": "before", "R1-Zero": "alone_eval", "with the language reward": "rewarded_eval"}
+SPARSE = {
+    "base": "before",
+    "RL on hard problems": "alone_eval",
+    "RL, easy ones first": "curriculum_eval",
+    "RL with partial credit": "partial_eval",
 }
 
 
@@ -193,16 +210,8 @@ def stage_shape(runs: Sequence[Run]) -> list[str]:
 
 
 def distilled(runs: Sequence[Run]) -> list[str]:
-    names = {
-        "student": "student_base_eval",
-        "RL": "student_rl_eval",
-        "distilled (SFT on traces)": "student_sft_eval",
-        "distilled, then on-policy": "student_on_policy_eval",
-        "distilled, then RL": "student_sft_rl_eval",
-        "teacher (R1)": "r1_eval",
-    }
-    found = {name: over(runs, stage, "pass@1", EASY) for name, stage in names.items()}
-    rows = [[name, found[name].text(), over(runs, stage, "cons@16", EASY).text()] for name, stage in names.items()]
+    found = {name: over(runs, stage, "pass@1", EASY) for name, stage in STUDENTS.items()}
+    rows = [[name, found[name].text(), over(runs, stage, "cons@16", EASY).text()] for name, stage in STUDENTS.items()]
     sft, rl, both = found["distilled (SFT on traces)"], found["RL"], found["distilled, then RL"]
     return [
         *table(["", "pass@1", "cons@16"], rows),
@@ -218,10 +227,9 @@ def distilled(runs: Sequence[Run]) -> list[str]:
 
 
 def languages(runs: Sequence[Run]) -> list[str]:
-    stages = {"base": "before", "R1-Zero": "alone_eval", "with the language reward": "rewarded_eval"}
     keys = ("language", "language/other", "language/mixed", "readable", "pass@1", "cons@16")
-    found = {name: {key: over(runs, stage, key) for key in keys} for name, stage in stages.items()}
-    rows = [[name, *(found[name][key].text() for key in keys)] for name in stages]
+    found = {name: {key: over(runs, stage, key) for key in keys} for name, stage in LANGUAGE.items()}
+    rows = [[name, *(found[name][key].text() for key in keys)] for name in LANGUAGE]
     alone, with_reward, base = found["R1-Zero"], found["with the language reward"], found["base"]
     return [
         *table(["", "words in the question's language", "wholly another", "mixed", "readable", "pass@1", "cons@16"], rows),
@@ -237,14 +245,8 @@ def languages(runs: Sequence[Run]) -> list[str]:
 
 
 def sparse(runs: Sequence[Run]) -> list[str]:
-    stages = {
-        "base": "before",
-        "RL on hard problems": "alone_eval",
-        "RL, easy ones first": "curriculum_eval",
-        "RL with partial credit": "partial_eval",
-    }
-    found = {name: over(runs, stage, "pass@1", HARDEST) for name, stage in stages.items()}
-    rows = [[name, found[name].text(), over(runs, stage, "pass@16", HARDEST).text()] for name, stage in stages.items()]
+    found = {name: over(runs, stage, "pass@1", HARDEST) for name, stage in SPARSE.items()}
+    rows = [[name, found[name].text(), over(runs, stage, "pass@16", HARDEST).text()] for name, stage in SPARSE.items()]
     alone = found["RL on hard problems"]
     return [
         *table(["hard problems", "pass@1", "pass@16"], rows),
@@ -260,21 +262,35 @@ def sparse(runs: Sequence[Run]) -> list[str]:
 
 
 CLAIMS = (
-    Claim("The stages of R1", "DeepSeek-R1 v2, Table 3: R1-Zero, Dev1, Dev2, Dev3, R1.", "r1", stage_table),
+    Claim(
+        "The stages of R1",
+        "DeepSeek-R1 v2, Table 3: R1-Zero, Dev1, Dev2, Dev3, R1.",
+        "r1",
+        tuple(STAGES.values()),
+        stage_table,
+    ),
     Claim(
         "What each stage does",
         "Cold start costs hard reasoning, RL brings it back; the last RL lifts preference.",
         "r1",
+        tuple(STAGES.values()),
         stage_shape,
     ),
-    Claim("Distillation and RL on a small student", "DeepSeek-R1, section 4.1 and Table 6.", "r1", distilled),
+    Claim(
+        "Distillation and RL on a small student",
+        "DeepSeek-R1, section 4.1 and Table 6.",
+        "r1",
+        tuple(STUDENTS.values()),
+        distilled,
+    ),
     Claim(
         "Language mixing",
         "Pure RL mixes languages; a language reward repairs it at a small cost (v2, B.6).",
         "language",
+        tuple(LANGUAGE.values()),
         languages,
     ),
-    Claim("Sparse reward", "RL needs a base that solves a problem now and then.", "sparse", sparse),
+    Claim("Sparse reward", "RL needs a base that solves a problem now and then.", "sparse", tuple(SPARSE.values()), sparse),
 )
 
 
@@ -291,7 +307,7 @@ def page() -> str:
         "not proved.\n",
     ]
     for claim in CLAIMS:
-        runs = finished(claim.experiment)
+        runs = finished(claim.experiment, claim.stages)
         parts += [f"## {claim.title}\n", f"{claim.paper}\n"]
         if not runs:
             parts.append(f"Not run yet: `python tools/claims.py run --only {claim.experiment}`.\n")
@@ -299,22 +315,22 @@ def page() -> str:
         seeds = ", ".join(str(run.recipe.seed) for run in runs)
         machine = runs[0].lineage["hardware"]
         parts.append(
-            f"`recipes/tiny/{EXPERIMENTS[claim.experiment]}`, seed {seeds}, {minutes(runs):.0f} minutes a seed with "
+            f"`recipes/tiny/{EXPERIMENTS[claim.experiment]}`, seed {seeds}, {minutes(runs):.0f} minutes of work a seed with "
             f"{runs[0].recipe.hardware.threads or machine['cores']} threads on {machine['cpu']}.\n"
         )
         parts += [*claim.lines(runs), ""]
     return "\n".join(parts)
 
 
-def finished(experiment: str) -> list[Run]:
-    """Its runs of which every stage has ended, by seed."""
+def finished(experiment: str, stages: Sequence[str]) -> list[Run]:
+    """Its runs in which these stages have ended, by seed."""
     runs = [Run.open(path) for path in sorted(RUNS.glob(f"{experiment}-seed*")) if path.is_dir()]
-    return sorted((r for r in runs if all(r.log(s).done for s in r.recipe.stages)), key=lambda r: r.recipe.seed)
+    return sorted((r for r in runs if all(r.log(s).done for s in stages)), key=lambda r: r.recipe.seed)
 
 
 def minutes(runs: Sequence[Run]) -> float:
-    """Mean wall-clock of all stages of a run."""
-    return mean(sum(float(r.log(s).done["seconds"]) for s in r.recipe.stages) for r in runs) / 60
+    """Mean wall-clock of all stages of a run that have ended."""
+    return mean(sum(float(done["seconds"]) for s in r.recipe.stages if (done := r.log(s).done)) for r in runs) / 60
 
 
 def run(experiment: str, seed: int, threads: int) -> int:
