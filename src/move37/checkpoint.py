@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from move37.errors import CheckpointError
+from move37.errors import CheckpointError, Move37Error
 from move37.files import sync
 from move37.models import folder
 
@@ -76,6 +76,9 @@ def write_directory(final: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(final)
         os.replace(partial, final)
         sync(final.parent)
+    except Move37Error:  # what `write` says of what it was given
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     except Exception as problem:  # torch, safetensors and tokenizers report a failed write each with a type of its own
         shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(

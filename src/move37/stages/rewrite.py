@@ -23,7 +23,7 @@ from move37.stages.demonstrate import RESPONSE
 from move37.stages.judges import Asking, asker_of
 from move37.stages.making import Making
 from move37.tasks.base import Task
-from move37.tasks.known import find
+from move37.tasks.known import Key, find
 from move37.types import Problem, Verdict
 from move37.world import rewriter
 from move37.world.speech import WORDS
@@ -59,7 +59,7 @@ class Rewriting(Making):
         super().__init__(context, name, -(-len(self.rows) // section.rows_per_step))
         self.tokenizer = folder.load_tokenizer(context.source(section))
         self.write = _writer(context, source_of(section.by), self.log.path / "written.jsonl")
-        self.problems = find(context.tasks, {(row["task"], row["problem"]) for row in self.rows if _reasoning(row)})
+        self.problems = find(context.tasks, map(_key, _only(self.rows)))
         self._check_problems()
 
     def sentence(self) -> str:
@@ -95,7 +95,7 @@ class Rewriting(Making):
         return kept, statistics
 
     def _draft(self, row: Row) -> Draft:
-        draft = Draft(row, self.problems[row["task"], row["problem"]])
+        draft = Draft(row, self.problems[_key(row)])
         read = tagged("", row["response"])
         if not read.ok or read.thinking is None or read.final is None:
             draft.dropped = "layout"
@@ -118,8 +118,9 @@ class Rewriting(Making):
 
     def _check_problems(self) -> None:
         for number, row in enumerate(self.rows, 1):
-            if _reasoning(row) and (row["task"], row["problem"]) not in self.problems:
+            if _reasoning(row) and _key(row) not in self.problems:
                 told = f"row {number} answers problem {row['problem']!r}, which is no training problem of task {row['task']}"
+                told += " in these words"
                 raise TaskError(f"stages.{self.name}.data: {told}; use the tasks of the recipe that made the data")
         spoken = {problem.meta.get("language") for problem in self.problems.values()}
         if self.section.by == SCRIPTED and not spoken <= set(WORDS):
@@ -188,6 +189,10 @@ def _rows(where: str, context: Context, data: str) -> list[Row]:
 
 def _reasoning(row: Row) -> bool:
     return row.get("domain", REASONING) == REASONING
+
+
+def _key(row: Row) -> Key:
+    return row["task"], row["problem"], row["prompt"]
 
 
 def _in_language(rows: Sequence[Row]) -> float | None:
