@@ -30,7 +30,7 @@ def picture(runs: Sequence[Run], path: Path) -> Path:
     for run in runs[1:]:
         if _settings(run) != _settings(runs[0]):
             raise UserError(
-                f"a picture shows runs of one recipe, which may differ in name and seed alone; {run.path} and {runs[0].path} "
+                f"a picture shows runs of one recipe, which may differ in name, seed and hardware alone; {run.path} and {runs[0].path} "
                 f"differ in more: compare their recipe.yaml"
             )
     sets = []
@@ -47,7 +47,7 @@ def picture(runs: Sequence[Run], path: Path) -> Path:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    return run.recipe.model_dump(exclude={"name", "seed"})
+    return run.recipe.model_dump(exclude={"name", "seed", "hardware"})
 
 
 def _spread(same: Sequence[Panel]) -> Panel:
