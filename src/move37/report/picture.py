@@ -30,8 +30,8 @@ def picture(runs: Sequence[Run], path: Path) -> Path:
     for run in runs[1:]:
         if _settings(run) != _settings(runs[0]):
             raise UserError(
-                f"a picture shows runs of one recipe, which may differ in name, seed and hardware alone; {run.path} and {runs[0].path} "
-                f"differ in more: compare their recipe.yaml"
+                f"a picture shows runs of one recipe, which may differ in name, seed and hardware alone; {run.path} and "
+                f"{runs[0].path} differ in more: compare their recipe.yaml"
             )
     sets = []
     for run in runs:
