@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
+import code_data
 import sandboxed
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 ROWS = 40  # of CRUXEval and its outputs; `python benchmarks/code_data.py` takes all
-
-spec = importlib.util.spec_from_file_location("code_data", ROOT / "benchmarks" / "code_data.py")
-code_data = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(code_data)
 
 
 @pytest.mark.skipif(not (DATA / "humaneval").is_dir(), reason="HumanEval is not beside the repository (../shared/data/humaneval)")

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location("claims", ROOT / "tools" / "claims.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["claims"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-claims = _load()
+import claims
 
 
 def test_the_interval_of_three_seeds_by_hand():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import long2short
 import pytest
 
 import fabricate
@@ -18,15 +17,6 @@ from move37.runs import Run
 ROOT = Path(__file__).parents[2]
 
 
-def _load():
-    spec = importlib.util.spec_from_file_location("long2short", ROOT / "tools" / "long2short.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["long2short"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-long2short = _load()
 STAGES = {
     "before": {"stage": "evaluate", "problems": 4, "samples": 4},
     "long": {"stage": "rl", "steps": 1},
