@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-import pytest
-
 import claims
+import pytest
 
 
 def test_the_interval_of_three_seeds_by_hand():
