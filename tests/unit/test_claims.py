@@ -6,24 +6,25 @@ import math
 
 import claims
 import pytest
+from claimed.numbers import Estimate, verdict
 
 
 def test_the_interval_of_three_seeds_by_hand():
     """1, 2, 3: mean 2, standard deviation 1, so half the interval is 4.303 / sqrt(3)."""
-    found = claims.Estimate((1.0, 2.0, 3.0))
+    found = Estimate((1.0, 2.0, 3.0))
     assert found.mean == 2 and found.half == pytest.approx(4.303 / math.sqrt(3))
     assert found.sign() == 0  # 2 - 2.48 < 0
 
 
 def test_differences_are_taken_seed_by_seed():
     """Seeds move both arms alike: the difference is 1 each time, without any spread."""
-    after, before = claims.Estimate((2.0, 5.0, 9.0)), claims.Estimate((1.0, 4.0, 8.0))
+    after, before = Estimate((2.0, 5.0, 9.0)), Estimate((1.0, 4.0, 8.0))
     assert after.minus(before).values == (1.0, 1.0, 1.0) and after.minus(before).sign() == 1
     assert after.sign() == 0
 
 
 def test_one_seed_decides_nothing():
-    found = claims.Estimate((0.7,))
+    found = Estimate((0.7,))
     assert math.isnan(found.half) and found.sign() == 0 and "±" not in found.text()
 
 
@@ -38,7 +39,7 @@ def test_one_seed_decides_nothing():
     ],
 )
 def test_the_word_follows_from_the_interval(values, wanted, word):
-    [line] = claims.verdict([("it", claims.Estimate(values), wanted)])
+    [line] = verdict([("it", Estimate(values), wanted)])
     assert f"**{word}**" in line
 
 

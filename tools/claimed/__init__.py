@@ -1,0 +1,1 @@
+"""What the papers claim, one file per group of experiments; tools/claims.py runs them and writes the page."""

@@ -1,0 +1,39 @@
+"""RL does not start where the base never solves a problem, and what rescues it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from claimed.numbers import Claim, over, table, verdict
+from move37.runs import Run
+
+HARDEST = ("hard_word",)
+LIFT = 0.05  # of pass@1: what counts as a rescue
+SPARSE = {
+    "base": "before",
+    "RL on hard problems": "alone_eval",
+    "RL, easy ones first": "curriculum_eval",
+    "RL with partial credit": "partial_eval",
+}
+
+
+def sparse(runs: Sequence[Run]) -> list[str]:
+    found = {name: over(runs, stage, "pass@1", HARDEST) for name, stage in SPARSE.items()}
+    rows = [[name, found[name].text(), over(runs, stage, "pass@16", HARDEST).text()] for name, stage in SPARSE.items()]
+    alone = found["RL on hard problems"]
+    return [
+        *table(["hard problems", "pass@1", "pass@16"], rows),
+        "",
+        *verdict(
+            [
+                ("RL moves a base that never solves a problem (the claim is that it does not)", alone.minus(found["base"]), 0),
+                (f"a curriculum lifts it by more than {LIFT}", found["RL, easy ones first"].minus(alone).less(LIFT), 1),
+                (f"partial credit lifts it by more than {LIFT}", found["RL with partial credit"].minus(alone).less(LIFT), 1),
+            ]
+        ),
+    ]
+
+
+CLAIMS = (
+    Claim("Sparse reward", "RL needs a base that solves a problem now and then.", "sparse", tuple(SPARSE.values()), sparse),
+)
