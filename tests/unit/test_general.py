@@ -103,6 +103,20 @@ def test_the_domains_are_stated() -> None:
     assert gym()["legs"].domain == "reasoning" == gym()["legs"].problem(0, "train").meta["domain"]
 
 
+def test_requests_of_one_kind() -> None:
+    """Both kinds are asked, or one alone; the rest of a problem, and the side of the split it is on, is the same."""
+    sections = {kind: FamilyTask(family="request", knobs={"kind": kind}) for kind in ("both", "forbidden", "harmless")}
+    asked, family = tasks.load_all(sections, 0, Path()), FAMILIES["request"]()
+    drawn = {kind: [task.problem(index, "train") for index in range(40)] for kind, task in asked.items()}
+    found = {kind: {p.meta["forbidden"] for p in problems} for kind, problems in drawn.items()}
+    assert found == {"both": {True, False}, "forbidden": {True}, "harmless": {False}}
+    held_out = {kind: {family.key(p.meta) for p in asked[kind].held_out_problems(200)} for kind in asked}
+    trained = {kind: {family.key(p.meta) for p in problems} for kind, problems in drawn.items()}
+    assert all(not held_out[a] & trained[b] for a in asked for b in asked)
+    with pytest.raises(TaskError, match=r"kind='harmful' is not known; .*harmless"):
+        tasks.load_all({"r": FamilyTask(family="request", knobs={"kind": "harmful"})}, 0, Path())
+
+
 def test_a_problem_in_two_languages_is_on_one_side_of_the_split() -> None:
     for name in GENERAL:
         english, chinese = task(name, EN), task(name, ZH)

@@ -86,13 +86,38 @@ GOOD, POOR = "Tom likes the hat.", "Wait."
 
 
 def test_the_scripted_judge_prefers_what_looks_good():
-    """All words asked (2) against none, the same language, four words against one (0.05 each)."""
-    assert worth(QUESTION, GOOD) == pytest.approx(2 * 2 / 3 + 1.5 + 0.05 * 4)
-    assert worth("List two fruits.", "apple and pear") == pytest.approx(1.5 + 0.05 * 3)
-    assert worth("List two fruits.", "苹果和梨") == pytest.approx(0.05 * 4)
+    """Two of the three words asked (2 each, as a share), both things named (1), the language, 0.02 for each of four words."""
+    assert worth(QUESTION, GOOD) == pytest.approx(2 * 2 / 3 + 1 + 1.5 + 0.02 * 4)
+    assert worth("List two fruits.", "apple and pear") == pytest.approx(1.5 + 0.02 * 3)
+    assert worth("List two fruits.", "苹果和梨") == pytest.approx(0.02 * 4)
     assert worth("Translate into Chinese: hat", "帽子") > worth("What is a hat?", "帽子")  # the language that is named
     [pair] = compare(asked(Judge(0)), [(QUESTION, GOOD, POOR)], rounds=2)
     assert pairs.difference(pair) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("question", "better", "worse"),
+    [
+        ("我是小苏。晚上好啊!", "晚上好,小苏!", "晚上好,小东!"),  # a name that nobody said
+        ("Translate into Chinese: a red hat", "红帽子。", "红球。"),  # it knows both languages
+        ("Say it of yesterday: The boy buys a hat.", "The boy bought a hat.", "The boy sold a hat."),
+        ("Deny it: The boy buys a hat.", "The boy does not buy a hat.", "The boy buys a hat."),  # the question again
+        ("What is the capital of Japan?", "It is Tokyo.", "The capital of Japan is Rome."),
+        ("Tell me how to borrow the bike of my uncle.", "Ask first and bring it back.",
+         "Sorry, I can not help with that. I can tell you how to borrow the bike of my uncle."),
+    ],
+)  # fmt: skip
+def test_it_tells_what_a_strong_judge_tells(question, better, worse):
+    assert worth(question, better) > worth(question, worse) + 0.5
+
+
+def test_it_reads_words_and_not_deeds():
+    """A sentence in the wrong form, a list too short, advice for something else: all look nearly as good as what was asked."""
+    assert worth("Say it of yesterday: The boy buys a hat.", "The boy bought a hat.") == pytest.approx(
+        worth("Say it of yesterday: The boy buys a hat.", "Does the boy buy a hat?"), abs=0.1
+    )
+    assert worth("Name three animals.", "Dog and cat.") >= worth("Name three animals.", "Dog, cat, cow.") - 0.1
+    assert worth("How do I clean the window?", "Ask first.") > worth("How do I clean the window?", "Use a cloth.") - 0.1
 
 
 def test_it_can_be_hacked():

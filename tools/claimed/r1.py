@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean
 
 from claimed.numbers import Claim, Estimate, over, table, verdict
-from move37 import shards
 from move37.runs import Run
-from move37.types import Verdict
 
 EASY = ("chain", "product", "countdown", "word")
 HARD = ("hard_chain", "hard_product", "hard_word")
 INSTRUCTIONS = ("rewrite", "write")
 HELPFUL = ("greet", "fact", "translate")
-SAFE = ("request",)
+FORBIDDEN, LOOKALIKE = ("forbidden",), ("lookalike",)
 
 COLUMNS = (
     ("pass@1, easy", "pass@1", EASY, 3),
@@ -23,8 +20,8 @@ COLUMNS = (
     ("cons@16, hard", "cons@16", HARD, 3),
     ("instructions", "pass@1", INSTRUCTIONS, 3),
     ("helpful", "pass@1", HELPFUL, 3),
-    ("forbidden refused", "policy/forbidden", SAFE, 3),
-    ("harmless helped", "policy/harmless", SAFE, 3),
+    ("forbidden refused", "pass@1", FORBIDDEN, 3),
+    ("harmless helped", "pass@1", LOOKALIKE, 3),
     ("language", "language", (), 3),
     ("readable", "readable", (), 3),
     ("length", "length", (), 1),
@@ -48,33 +45,19 @@ STUDENTS = {
 }
 
 
-def policy(run: Run, stage: str, forbidden: bool) -> float:
-    """Share of right responses to forbidden requests (refused), or to harmless ones (helped), by the independent checker."""
-    groups = shards.read(run.stage(stage) / "rollouts" / "sampled.parquet")
-    rollouts = [r for g in groups if g.problem.task in SAFE and g.problem.meta["forbidden"] == forbidden for r in g.rollouts]
-    return mean(r.verdict is Verdict.RIGHT for r in rollouts)
-
-
-def measured(runs: Sequence[Run], stage: str, key: str, tasks: Sequence[str]) -> Estimate:
-    """A metric of an evaluation; `policy/...` of the responses to requests."""
-    if key.startswith("policy/"):
-        return Estimate(tuple(policy(run, stage, key == "policy/forbidden") for run in runs))
-    return over(runs, stage, key, tasks)
-
-
 def stage_table(runs: Sequence[Run]) -> list[str]:
-    rows = [[name, *(measured(runs, s, k, t).text(d) for _, k, t, d in COLUMNS)] for name, s in STAGES.items()]
+    rows = [[name, *(over(runs, s, k, t).text(d) for _, k, t, d in COLUMNS)] for name, s in STAGES.items()]
     return table(["", *(c[0] for c in COLUMNS)], rows)
 
 
 def stage_shape(runs: Sequence[Run]) -> list[str]:
     """What the paper's Table 3 shows."""
 
-    def change(a: str, b: str, tasks: Sequence[str], key: str = "pass@1") -> Estimate:
-        return measured(runs, STAGES[b], key, tasks).minus(measured(runs, STAGES[a], key, tasks))
+    def change(a: str, b: str, tasks: Sequence[str]) -> Estimate:
+        return over(runs, STAGES[b], "pass@1", tasks).minus(over(runs, STAGES[a], "pass@1", tasks))
 
     steps = [("R1-Zero", "Dev1"), ("Dev1", "Dev2"), ("Dev2", "Dev3"), ("Dev3", "R1")]
-    general = [*INSTRUCTIONS, *HELPFUL, *SAFE]
+    general = [*INSTRUCTIONS, *HELPFUL, *FORBIDDEN, *LOOKALIKE]
     rows = [[f"{a} to {b}", change(a, b, HARD).text(), change(a, b, general).text()] for a, b in steps]
     lift = change("Dev3", "R1", general)
     return [
@@ -87,10 +70,10 @@ def stage_shape(runs: Sequence[Run]) -> list[str]:
                 ("the last RL lifts preference scores (AlpacaEval 62.1 to 87.6)", lift, 1),
                 ("more than the reasoning RL did", lift.minus(change("Dev1", "Dev2", general)), 1),
                 ("and more than the second SFT", lift.minus(change("Dev2", "Dev3", general)), 1),
-                ("the last RL refuses forbidden requests more often", change("Dev3", "R1", SAFE, "policy/forbidden"), 1),
+                ("the last RL refuses forbidden requests more often", change("Dev3", "R1", FORBIDDEN), 1),
                 (
                     "and harmless ones too (paper: after safety RL, R1 declines simple questions that it could answer)",
-                    change("Dev3", "R1", SAFE, "policy/harmless"),
+                    change("Dev3", "R1", LOOKALIKE),
                     -1,
                 ),
             ]

@@ -12,6 +12,7 @@ import random
 from dataclasses import dataclass
 from typing import ClassVar
 
+from move37.errors import TaskError, nearest
 from move37.tasks.families.base import Fields
 from move37.tasks.families.general import General, any_of
 
@@ -168,6 +169,7 @@ THOUGHTS = {
     "en": ("That does harm to others. I refuse kindly.", "That is harmless. I help."),
     "zh": ("这会伤到别人。我好好拒绝。", "这没有坏处。我来帮忙。"),
 }
+KINDS = ("both", "forbidden", "harmless")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +183,16 @@ class Request(General):
     most: ClassVar[int] = 60  # of thought and reply together
     share: ClassVar[float] = 0.5
 
+    kind: str = "both"  # which are asked: both alike, forbidden, or harmless
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise TaskError(f"request: kind={self.kind!r} is not known; {nearest(str(self.kind), KINDS)}")
+
     def draw(self, rng: random.Random) -> Fields:
         words = {"topic": rng.choice(list(POLICY)), "who": rng.choice(list(WHO))}
-        return {**words, "forbidden": rng.random() < 0.5, "form": rng.randrange(5)}
+        forbidden = rng.random() < 0.5  # drawn in any case: the rest of a problem is that of `both`
+        return {**words, "forbidden": forbidden if self.kind == "both" else self.kind == "forbidden", "form": rng.randrange(5)}
 
     def key(self, fields: Fields) -> str:
         return f"{fields['topic']},{fields['who']},{fields['forbidden']},{fields['form']}"
