@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-from claimed import language, r1, sparse
+from claimed import kimi, language, length, r1, sparse
 
 from move37.runs import Run
 
@@ -27,8 +27,16 @@ PAGE = ROOT / "docs" / "claims.md"
 RUNS = ROOT / "runs" / "claims"
 RECIPES = ROOT / "recipes" / "tiny"
 # experiment -> recipe
-EXPERIMENTS = {"r1": "r1.yaml", "language": "language.yaml", "sparse": "sparse.yaml"}
-CLAIMS = (*r1.CLAIMS, *language.CLAIMS, *sparse.CLAIMS)  # sections of the page, in its order
+EXPERIMENTS = {
+    "r1": "r1.yaml",
+    "language": "language.yaml",
+    "sparse": "sparse.yaml",
+    "negatives": "negatives.yaml",
+    "curriculum": "curriculum.yaml",
+    "length": "length.yaml",
+    "k1_5": "k1_5.yaml",
+}
+CLAIMS = (*r1.CLAIMS, *language.CLAIMS, *sparse.CLAIMS, *kimi.CLAIMS, *length.CLAIMS)  # sections of the page, in its order
 
 
 def page() -> str:

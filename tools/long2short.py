@@ -1,21 +1,23 @@
 """Accuracy against tokens: a long model and the short ones made from it, as in Figure 7 of Kimi k1.5 (arXiv 2501.12599).
 
-    python tools/long2short.py runs/k1_5 --picture long2short.svg [--long long] [--tasks chain word]
+    python tools/long2short.py runs/k1_5 [runs/k1_5-seed1 ...] --picture long2short.svg [--long long] [--tasks chain word]
 
-Reads the evaluations of one run and prints them as a table: of the stage `--long` and of every stage that descends from it. With
-`--tasks` there is a picture of each of these tasks; without, one of all problems. Bars are 95% intervals over problems.
+Reads the evaluations of a run and prints them as a table: of the stage `--long` and of every stage that descends from it. With
+`--tasks` there is a picture of each of these tasks; without, one of all problems. Of one run the bars are 95% intervals over
+problems; of several runs of one recipe the points are means, and the bars 95% intervals over runs (Student's t).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from claimed.numbers import STUDENT, Estimate
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -54,44 +56,62 @@ class Point:
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="accuracy against tokens of a long model and the short ones made from it")
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one run, or several of one recipe")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="an .svg or a .png")
     parser.add_argument("--long", default="long", metavar="STAGE", help="the stage that made the long model (%(default)s)")
     parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="a picture of each, instead of all problems")
     options = parser.parse_args(arguments)
     try:
-        run = Run.open(options.run)
-        panels = points(run, options.long, options.tasks)
+        runs = [Run.open(path) for path in options.runs]
+        panels = points(runs, options.long, options.tasks)
         print("\n\n".join(table(title, panel) for title, panel in panels.items()))
         if options.picture:
-            picture(panels, run, options.picture)
+            picture(panels, runs, options.picture)
     except UserError as problem:
         sys.exit(f"error: {problem}")
 
 
-def points(run: Run, long: str, tasks: Sequence[str] = ()) -> dict[str, list[Point]]:
-    """Title -> the models, the long one first, the others in the order of the recipe.
+def points(runs: Sequence[Run], long: str, tasks: Sequence[str] = ()) -> dict[str, list[Point]]:
+    """Title -> the models, the long one first, the others in the order of the recipe; of several runs, their means.
 
     Raises:
         UserError: no such stage or task; no evaluation of the long model or of one made from it; evaluations that are not
-            finished, or that differ in more than their model.
+            finished, or that differ in more than their model; runs of unlike recipes, or more than the intervals are known of.
     """
-    stages = evaluations(run.recipe, long)
-    records = {stage: run.log(stage).eval() for stage in stages}
-    if missing := [stage for stage, record in records.items() if record is None]:
-        raise UserError(f"{run.path}: not finished: {', '.join(missing)}; go on with --resume")
+    _alike(runs)
+    stages = evaluations(runs[0].recipe, long)
+    records = [_records(run, stages) for run in runs]
     found: dict[str, list[Point]] = {}
     for title in tasks or [ALL]:
         panel = []
         for stage, model in stages.items():
-            record = records[stage]
-            assert record is not None
-            if tasks and title not in record["tasks"]:
-                raise UserError(f"{stage} has no task {title!r}; {nearest(title, record['tasks'])}")
-            numbers = record["tasks"][title] if tasks else record["overall"]
-            panel.append(Point(model, _measure(stage, numbers, ACCURACY), _measure(stage, numbers, TOKENS)))
+            if tasks and title not in records[0][stage]["tasks"]:
+                raise UserError(f"{stage} has no task {title!r}; {nearest(title, records[0][stage]['tasks'])}")
+            numbers = [(r[stage]["tasks"][title] if tasks else r[stage]["overall"]) for r in records]
+            panel.append(Point(model, _over(stage, numbers, ACCURACY), _over(stage, numbers, TOKENS)))
         found[title] = panel
     return found
+
+
+def _alike(runs: Sequence[Run]) -> None:
+    settings = [run.recipe.model_dump(mode="json", exclude={"name", "seed", "hardware"}) for run in runs]
+    if unlike := [str(run.path) for run, one in zip(runs, settings, strict=True) if one != settings[0]]:
+        raise UserError(
+            f"{', '.join(unlike)} and {runs[0].path} are of unlike recipes; only name, seed and hardware may differ: compare "
+            "their recipe.yaml"
+        )
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise UserError("a run is given twice, which would narrow the intervals; give each once")
+    if len(runs) > max(STUDENT):
+        raise UserError(f"{len(runs)} runs are given; intervals are known of up to {max(STUDENT)}")
+
+
+def _records(run: Run, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Stage -> what its evaluation found."""
+    records = {stage: run.log(stage).eval() for stage in stages}
+    if missing := [stage for stage, record in records.items() if record is None]:
+        raise UserError(f"{run.path}: not finished: {', '.join(missing)}; go on with --resume")
+    return {stage: record for stage, record in records.items() if record is not None}
 
 
 def evaluations(recipe: Recipe, long: str) -> dict[str, str]:
@@ -118,7 +138,7 @@ def table(title: str, panel: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def picture(panels: dict[str, list[Point]], run: Run, path: Path) -> Path:
+def picture(panels: dict[str, list[Point]], runs: Sequence[Run], path: Path) -> Path:
     """Raises UserError for an ending other than .svg and .png."""
     if path.suffix not in {".svg", ".png"}:
         raise UserError(f"{path}: a picture is an .svg or a .png")
@@ -126,9 +146,9 @@ def picture(panels: dict[str, list[Point]], run: Run, path: Path) -> Path:
         figure = Figure(figsize=(4.8 * len(panels), 3.6), layout="constrained")
         for axes, (title, panel) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True):
             _panel(axes, title, panel)
-        figure.supxlabel(
-            f"{run.recipe.name}, seed {run.recipe.seed}; bars are 95% intervals over problems", fontsize=7.5, color=PAPER.ink
-        )
+        seeds = ", ".join(str(run.recipe.seed) for run in runs)
+        told = "bars are 95% intervals over problems" if len(runs) == 1 else "means, bars are 95% intervals over runs"
+        figure.supxlabel(f"{runs[0].recipe.name}, seed {seeds}; {told}", fontsize=7.5, color=PAPER.ink)
     path.parent.mkdir(parents=True, exist_ok=True)
     save(figure, path)
     return path
@@ -166,6 +186,15 @@ def _measure(stage: str, numbers: dict[str, Any], key: str) -> Measure:
     if found is None or found["value"] is None:
         raise UserError(f"{stage} has no {key}: nothing could be graded")
     return Measure(found["value"], found["low"], found["high"])
+
+
+def _over(stage: str, numbers: Sequence[dict[str, Any]], key: str) -> Measure:
+    """Of one run with the interval over its problems; of several their mean with the interval over runs."""
+    each = [_measure(stage, one, key) for one in numbers]
+    if len(each) == 1:
+        return each[0]
+    estimate = Estimate(tuple(one.value for one in each))
+    return Measure(estimate.mean, estimate.mean - estimate.half, estimate.mean + estimate.half)
 
 
 if __name__ == "__main__":

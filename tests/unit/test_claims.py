@@ -6,7 +6,12 @@ import math
 
 import claims
 import pytest
+from claimed import kimi, length
 from claimed.numbers import Estimate, verdict
+
+import fabricate
+from move37.recipe import load
+from move37.runs import Run
 
 
 def test_the_interval_of_three_seeds_by_hand():
@@ -46,3 +51,42 @@ def test_the_word_follows_from_the_interval(values, wanted, word):
 def test_every_experiment_has_a_recipe_and_every_claim_an_experiment():
     assert all((claims.RECIPES / recipe).is_file() for recipe in claims.EXPERIMENTS.values())
     assert {claim.experiment for claim in claims.CLAIMS} <= set(claims.EXPERIMENTS)
+
+
+@pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.title)
+def test_every_stage_of_a_claim_is_one_of_its_recipe(claim):
+    assert set(claim.stages) <= set(load(claims.RECIPES / claims.EXPERIMENTS[claim.experiment]).stages)
+
+
+def test_arms_of_an_ablation_differ_in_what_is_compared_alone():
+    """Same start, tasks, steps, samples, updates and limits."""
+    unlike = {
+        "negatives": (kimi.LEARNING.values(), {"algorithm", "optimizer"}),
+        "length": (length.ARMS.values(), {"rewards"}),
+        "curriculum": (("uniform", "mixed_then_hard", "ascending"), {"draw"}),
+    }
+    for experiment, (arms, only) in unlike.items():
+        stages = load(claims.RECIPES / claims.EXPERIMENTS[experiment]).stages
+        first, *others = (stages[arm].model_dump(exclude=only) for arm in arms)
+        assert all(other == first for other in others)
+
+
+def test_the_page_looks_at_the_phase_before_the_length_reward_and_at_all_levels():
+    late = load(claims.RECIPES / "length.yaml").stages["late"]
+    assert late.rewards["length"]["from_step"] == length.WARM_UP + 1
+    recipe = load(claims.RECIPES / "curriculum.yaml")
+    assert {task for tasks in kimi.LEVELS.values() for task in tasks} == set(recipe.tasks)
+    mixed, ascending = (recipe.stages[arm].draw["levels"] for arm in ("mixed_then_hard", "ascending"))
+    assert set(mixed[0]) == set(recipe.tasks) and tuple(mixed[1]) == kimi.LEVELS["hard"]
+    assert tuple(map(tuple, ascending)) == tuple(kimi.LEVELS.values())
+
+
+def test_curves_are_read_off_the_metrics_of_a_stage(tmp_path):
+    """Forty steps whose accuracy rises by .65 / 40 a step: up to the second the mean is .08 + 1.5 * .65 / 40 and noise."""
+    runs = [Run.open(fabricate.run(tmp_path))]
+    rows = runs[0].log("rl").metrics()
+    assert kimi.through(runs, "rl", "pass@1", 2).mean == pytest.approx((rows[0]["pass@1"] + rows[1]["pass@1"]) / 2)
+    assert kimi.together(runs, "rl", "length/right", "style/steps").mean == pytest.approx(1)
+    assert kimi.together(runs, "rl", "length/right", "style/direct").mean == pytest.approx(-1)
+    with pytest.raises(SystemExit, match="no metric heigth"):
+        kimi.through(runs, "rl", "heigth")
