@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from move37.errors import RecipeError, nearest
 from move37.rewards import REWARDS
@@ -30,12 +30,15 @@ from move37.sections import (
     Artefact,
     Hardware,
     Loop,
+    Merge,
     Optimizer,
     Partial,
+    Pretrain,
     RewardModel,
     Section,
     StageSection,
 )
+from move37.sections.pretrain import SHAPE
 
 NAMED = {"algorithm": "name", "draw": "kind"}  # a bare name stands for a mapping with this key
 
@@ -58,6 +61,16 @@ class Recipe(Section):
     )
     hardware: Hardware = Field(default_factory=Hardware)
 
+    @field_validator("model")
+    @classmethod
+    def _weights(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError(
+                "an endpoint has no weights to train and can not go on from given tokens; give `bundled` or a model directory, "
+                "and measure an endpoint with move37 eval --endpoint"
+            )
+        return value
+
     @model_validator(mode="after")
     def _names(self) -> Recipe:
         earlier: dict[str, StageSection] = {}
@@ -71,6 +84,8 @@ class Recipe(Section):
                     self._check_input(f"stages.{name}.{key}", value, stage.INPUTS[key.partition(".")[0]], earlier)
                 if value in earlier:
                     _check_rows(f"stages.{name}.{key}", stage, value, earlier[value])
+            if isinstance(stage, Merge):
+                _check_shapes(name, stage, earlier)
             for task in dict(stage).get("tasks") or []:
                 if task not in self.tasks:
                     raise ValueError(f"stages.{name}.tasks names {task!r}, which is no task; {nearest(task, self.tasks)}")
@@ -115,6 +130,25 @@ def _check_rows(key: str, stage: StageSection, value: str, maker: StageSection) 
     takes, rows = stage.TAKES.get(key.split(".")[2]), maker.makes_rows()
     if takes and rows not in takes and not dict(stage).get("columns"):
         raise ValueError(f"{key}={value!r} makes data of another kind: its rows are {rows}, needed are {' or '.join(takes)}")
+
+
+def _check_shapes(name: str, stage: Merge, earlier: dict[str, StageSection]) -> None:
+    """Raises ValueError where a merge is of models that this recipe makes in unlike shapes; the rest is told from headers."""
+    one, other = _origin(stage.init, earlier), _origin(stage.other, earlier)
+    made, against = earlier.get(one), earlier.get(other)
+    if isinstance(made, Pretrain) and isinstance(against, Pretrain):
+        for key in SHAPE:
+            a, b = dict(made)[key], dict(against)[key]
+            if a != b:
+                told = f"{stage.init!r} and {stage.other!r}: {key} is {a} in stages.{one} and {b} in stages.{other}"
+                raise ValueError(f"stages.{name} merges {told}; set them alike: an average needs one shape and tokenizer")
+
+
+def _origin(value: str, earlier: dict[str, StageSection]) -> str:
+    """`model`, or the stage that made the weights from nothing, of which a checkpoint descends."""
+    while value in earlier and "init" in (given := earlier[value].inputs()):
+        value = given["init"]
+    return value
 
 
 # -------------------------------------------------------------------------------------------------------- loading

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from move37.models import folder
 from move37.models.merge import check, headers, merge
 from move37.recipe import parse
 from move37.runs import StageLog
+from move37.sections import Merge
+from move37.stages.merge import Merging
 
 
 def two(path: Path) -> tuple[Path, Path]:
@@ -211,3 +214,36 @@ def test_wrong_sections_are_refused(section: dict, told: str) -> None:
     raw = {"name": "x", "model": "bundled", "template": "r1_zero", "stages": stages(**section)}
     with pytest.raises(RecipeError, match=told):
         parse(raw, "test")
+
+
+PRETRAIN = {
+    "stage": "pretrain",
+    "steps": 1,
+    "documents": {"direct": 1.0},
+    "template_documents": {"direct": 1.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"hidden": 64}, "hidden is 128 in stages.wide and 64 in stages.narrow"), ({"vocabulary": 512}, "vocabulary is 1024")],
+)
+def test_models_that_a_recipe_makes_in_unlike_shapes_are_refused_when_it_is_read(change: dict, told: str) -> None:
+    """Also where a stage lies between; in one shape they pass."""
+    sft = {"stage": "sft", "data": "d.jsonl", "steps": 1}
+    made = {"wide": PRETRAIN, "narrow": {**PRETRAIN, **change}, "short": {**sft, "init": "narrow"}}
+    merge = {"stage": "merge", "init": "wide", "other": "short"}
+    with pytest.raises(RecipeError, match=f"stages.middle merges 'wide' and 'short': {told}"):
+        tiny.recipe({**made, "middle": merge})
+    tiny.recipe({**made, "narrow": PRETRAIN, "middle": merge})
+
+
+def test_unlike_checkpoints_are_refused_before_a_weight_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = two(tmp_path)
+    rewrite(other, model_norm_weight=torch.ones(48))
+    monkeypatch.setattr("move37.models.merge._Weights.tensor", lambda *_: pytest.fail("a weight was read"))
+    monkeypatch.setattr("move37.models.folder.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    log = SimpleNamespace(log=lambda name: None)
+    context = SimpleNamespace(run=log, source=lambda section: one, directory=lambda name: other)
+    with pytest.raises(ModelError, match=r"model.norm.weight is \[32\]"):
+        Merging(context, "middle", Merge(stage="merge", init="long", other="short"))

@@ -241,6 +241,14 @@ def test_a_step_without_a_finished_group_has_metrics() -> None:
         ({"draw": {"kind": "curriculum", "levels": [["chain"], ["other"]], "at": [2]}}, "names 'other', which is none of its"),
         ({"draw": {"kind": "curriculum", "levels": [["chain"], ["chain"]], "at": [9]}}, "never reached in 4 steps"),
         ({"draw": {"kind": "uniform", "problems": "curated"}}, "draw.problems='curated' is no earlier stage that makes data"),
+        ({"draw": {"kind": "curriculum", "levels": [], "at": []}}, r"levels=\[\]: there is no level"),
+        ({"draw": {"kind": "curriculum", "levels": [["chain"], []], "at": [2]}}, "level 2 is empty; name tasks"),
+        ({"algorithm": {"name": "mirror_descent", "tau": 0}}, "mirror_descent: tau=0: Input should be greater than 0"),
+        ({"algorithm": {"name": "mirror_descent", "tau": -0.1}}, "mirror_descent: tau=-0.1: Input should be greater than 0"),
+        (
+            {"algorithm": "reinforce", "samples_per_prompt": 1, "rewards": {"accuracy": 1.0, "length": 0.5}},
+            "length compares the responses to one problem: set samples_per_prompt to 2 or more",
+        ),
     ],
 )
 def test_refused_when_the_recipe_is_read(rl: dict, told: str) -> None:

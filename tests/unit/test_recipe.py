@@ -41,6 +41,7 @@ WRONG = [
     ("rl.stop=[{repeat: 3}]", "stages.rl.stop.0.loop.repeat: Input should be greater than or equal to 16 (given: 3)"),
     ("rl.stop=[3]", "stages.rl.stop.0.string: Input should be a valid string (given: 3)"),
     ("rl.samples_per_prompt=1", "stages.rl: algorithm grpo compares samples of a group"),
+    ("model=http://localhost:8000/v1", "model: an endpoint has no weights to train and can not go on from given tokens; give"),
     ("rl.stage=evaluation", "stages.rl.stage is 'evaluation'; did you mean 'evaluate'?"),
     ("after.init=ri", "stages.after.init='ri' is no earlier training stage; valid: model, rl"),
     ("after.problems=many", "stages.after.problems: Input should be a valid integer"),

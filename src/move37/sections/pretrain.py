@@ -10,6 +10,7 @@ from move37.errors import nearest
 from move37.sections.base import Artefact, Positive, Share
 from move37.sections.training import TrainingSection
 
+SHAPE = ("hidden", "layers", "heads", "kv_heads", "ffn", "context", "vocabulary")  # and tokenizer of the model
 SMALLEST = 262  # tokens of a BPE vocabulary: 256 bytes, EOS, pad and four tags
 
 
