@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-from claimed import kimi, language, length, r1, sparse
+from claimed import kimi, language, length, r1, reward_models, sparse
 
 from move37.runs import Run
 
@@ -35,8 +35,10 @@ EXPERIMENTS = {
     "curriculum": "curriculum.yaml",
     "length": "length.yaml",
     "k1_5": "k1_5.yaml",
+    "reward_models": "reward_models.yaml",
 }
-CLAIMS = (*r1.CLAIMS, *language.CLAIMS, *sparse.CLAIMS, *kimi.CLAIMS, *length.CLAIMS)  # sections of the page, in its order
+# sections of the page, in its order
+CLAIMS = (*r1.CLAIMS, *language.CLAIMS, *sparse.CLAIMS, *kimi.CLAIMS, *length.CLAIMS, *reward_models.CLAIMS)
 
 
 def page() -> str:

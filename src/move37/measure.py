@@ -96,9 +96,9 @@ def judge(ctx: typer.Context, given: JudgeOptions) -> None:
         raise UserError(f"move37 judge: {problem.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     from move37.sections import Hardware
     from move37.stages.context import Device
-    from move37.stages.judges import asker_of
+    from move37.stages.judges import Place, asker_of
 
-    asker = asker_of(source, Path.cwd(), given.ledger, Device.choose(Hardware()))
+    asker = asker_of(source, given.ledger, Place(base=Path.cwd(), device=Device.choose(Hardware())))
     found = agreement.measure(JudgePair(judge=source).asked_by(asker), pairs)
     table(console(ctx.obj["plain"]), "", [found])
     if given.out:

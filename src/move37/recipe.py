@@ -80,8 +80,8 @@ class Recipe(Section):
             if "tasks" in stage.READS and not self.tasks:
                 raise ValueError(f"stages.{name} needs problems, but the recipe has no `tasks`")
             for key, value in stage.inputs().items():
-                if "/" not in value or key not in stage.DIRECTORIES:
-                    self._check_input(f"stages.{name}.{key}", value, stage.INPUTS[key.partition(".")[0]], earlier)
+                if "/" not in value or not stage.takes_directory(key):
+                    self._check_input(f"stages.{name}.{key}", value, stage.wants(key), earlier)
                 if value in earlier:
                     _check_rows(f"stages.{name}.{key}", stage, value, earlier[value])
             if isinstance(stage, Merge):
@@ -105,7 +105,7 @@ class Recipe(Section):
         makers = [name for name, stage in earlier.items() if wanted == stage.MAKES]
         if value in makers:
             maker = earlier[value]
-            if isinstance(maker, RewardModel):
+            if isinstance(maker, RewardModel) and key.endswith(".model"):
                 reward = key.split(".")[-2]
                 if maker.part != REWARDS[reward].scope:
                     raise ValueError(f"{key}: " + mismatch(reward, value, maker.part, REWARDS[reward].scope))

@@ -16,10 +16,11 @@ from move37.errors import ModelError, NoSignal, UserError
 from move37.recipe import parse
 from move37.report.live import Live
 from move37.rewards import weighted
+from move37.rewards.judge import Source
 from move37.runs import Run
 from move37.stages import run_recipe
 from move37.stages.context import Device
-from move37.stages.judges import Local, bind
+from move37.stages.judges import Place, asker_of, bind
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
@@ -92,11 +93,12 @@ def test_a_key_that_is_not_set_is_told_before_the_model_loads(tmp_path, monkeypa
 def test_a_checkpoint_as_judge(tmp_path):
     path = tiny.save(tmp_path / "judge", "qwen2")
     device = Device.choose(tiny.recipe({"p": tiny.PRETRAIN}).hardware)
+    source, place = Source(checkpoint=str(path)), Place(base=tmp_path, device=device)
     (path / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="chat template"):
-        Local(path, device)
+        asker_of(source, None, place)
     (path / "chat_template.jinja").write_text(TEMPLATE)
-    local = Local(path, device)
+    local = asker_of(source, None, place)
     eos = local.loaded.tokenizer.eos_token
     question = Request(messages=({"role": "user", "content": f"Is it 4? {eos}"},), max_tokens=8)
     assert local._text(question) == f"user: Is it 4? {eos[0]} {eos[1:]}\nassistant:"
@@ -104,5 +106,5 @@ def test_a_checkpoint_as_judge(tmp_path):
     assert first == again and first.text is not None and 0 < first.completion_tokens <= 8 and first.prompt_tokens > 5
     assert long.text is None and "leaves" in long.why
     named = weighted({"judge_reference": {"weight": 1, "judge": {"checkpoint": "judge"}}}, tmp_path)
-    [bound] = bind(named, tmp_path, None, device, {})
+    [bound] = bind(named, None, place)
     assert bound.reward._asker.loaded.tokenizer.chat_template == TEMPLATE

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from judges import Scripted
+from move37.endpoint import Reply
 from move37.errors import RecipeError, RewardError, UserError
 from move37.rewards import settings
 from move37.rewards.agreement import Compared, load, measure
@@ -62,6 +63,19 @@ def test_reference():
     assert values(scores) == [1, 0, 0, 1] and scores[0].why == "compared" and scores[2].why == "there is no answer"
     assert len(judge.requests) == 3  # no answer costs nothing
     assert judge.requests[0].temperature == 0 and judge.requests[0].max_tokens == 1024
+
+
+def test_the_brief_question_is_one_message_of_three_lines():
+    asked = []
+
+    class Brief:
+        def ask(self, requests):
+            asked.extend(requests)
+            return [Reply(text=verdict(True)) for _ in requests]
+
+    [score] = JudgeReference(judge=SOURCE, wording="brief").asked_by(Brief()).scores(items("6\n+1"))
+    assert score.value == 1
+    assert asked[0].messages == ({"role": "user", "content": "What is 3+4?\nCorrect answer: 7\nGiven answer: 6 +1"},)
 
 
 def test_what_can_not_be_read_can_not_be_told():

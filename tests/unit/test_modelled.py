@@ -11,7 +11,7 @@ import pytest
 from move37.errors import RewardError
 from move37.rewards import weighted
 from move37.rewards.combine import grade
-from move37.rewards.modelled import Harmless, Helpful, Scale
+from move37.rewards.modelled import Harmless, Helpful, Matches, Scale
 from move37.types import Group, Problem, Rollout, Score, Stop
 
 PAIRS = Scale(kind="pairs", part="answer", template=None, mean=2.0, std=4.0, lowest=-6.0)
@@ -75,6 +75,14 @@ def test_harmless_shows_the_whole_with_what_the_template_wrote():
     fake = Fake(LABELS, {"<think>so</think><answer>yes</answer>": 0.0})
     [score] = scores(Harmless(model="rm").scored_by(fake), group("so</think><answer>yes</answer>", prefill="<think>"))
     assert score.value == 0.5 and fake.asked == [("why?", "<think>so</think><answer>yes</answer>")]
+
+
+def test_matches_shows_the_gold_as_well_and_the_answer_on_one_line():
+    fake = Fake(dataclasses.replace(LABELS, part="answer"), {"2 +2": math.log(3)})
+    asked = group("x")
+    asked.rollouts[0].answer = "2\n+2"
+    [score] = scores(Matches(model="rm").scored_by(fake), asked)
+    assert fake.asked == [("why?\nCorrect answer: 4", "2 +2")] and score.value == pytest.approx(0.75)
 
 
 def test_a_model_of_another_part_is_refused():

@@ -23,9 +23,9 @@ from move37.rewards.accuracy import Accuracy
 from move37.rewards.base import Each, Item, Reward
 from move37.rewards.behaviours import Behaviours
 from move37.rewards.consistent import Language
-from move37.rewards.judge import JudgePair, JudgeReference, JudgeRubric
+from move37.rewards.judge import Judged, JudgePair, JudgeReference, JudgeRubric
 from move37.rewards.length import Cosine, Length
-from move37.rewards.modelled import Harmless, Helpful, Modelled
+from move37.rewards.modelled import Harmless, Helpful, Matches, Modelled
 from move37.rewards.readability import Readable
 from move37.rewards.reading import Format
 from move37.rewards.repetition import Repetition
@@ -42,6 +42,7 @@ __all__ = [
     "check_paid",
     "check_stage",
     "check_tasks",
+    "judges",
     "models",
     "resolve",
     "scope",
@@ -65,6 +66,7 @@ REWARDS: dict[str, type[Reward]] = {
     "judge_rubric": JudgeRubric,
     "helpful": Helpful,
     "harmless": Harmless,
+    "matches": Matches,
 }
 
 
@@ -170,6 +172,13 @@ def models(given: Mapping[str, Any]) -> dict[str, str]:
     """Reward -> the reward model it names, of a recipe's `rewards`."""
     modelled = {name for name, kind in REWARDS.items() if issubclass(kind, Modelled)}
     return {name: options["model"] for name, options in given.items() if name in modelled}
+
+
+def judges(given: Mapping[str, Any]) -> dict[str, str]:
+    """Reward -> the checkpoint that judges for it, of a recipe's `rewards`; endpoints have none."""
+    judged = {name for name, kind in REWARDS.items() if issubclass(kind, Judged)}
+    found = {name: options["judge"]["checkpoint"] for name, options in given.items() if name in judged}
+    return {name: checkpoint for name, checkpoint in found.items() if checkpoint}
 
 
 def _known(name: str) -> None:

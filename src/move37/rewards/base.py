@@ -26,6 +26,7 @@ class Reward(ABC):
     scope: ClassVar[Scope] = "response"
     pays_length: ClassVar[bool] = False  # on purpose: `move37 probe` compares at equal length
     needs_group: ClassVar[bool] = False  # compares the responses to one problem: one alone has nothing to be compared with
+    verdict: ClassVar[bool] = False  # above a half it says right, as the checker does: metrics tell where the two part
 
     @abstractmethod
     def scores(self, items: Sequence[Item]) -> list[Score]:

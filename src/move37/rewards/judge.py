@@ -31,12 +31,14 @@ SHOWN = 200  # characters of a judge's analysis that are kept as the reason
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Source:
-    """Who judges: an endpoint (`base_url` and `model`) or a model directory (`checkpoint`)."""
+    """Who judges: an endpoint (`base_url` and `model`), a stage of the recipe or a model directory (`checkpoint`)."""
 
     base_url: str = ""  # such as http://localhost:8000/v1
     model: str = ""  # as the endpoint calls it
     key_env: str = ""  # the environment variable that holds the key; empty: none is sent
-    checkpoint: str = ""  # a model directory with a chat template, sampled here; relative to the recipe
+    # Sampled here: an earlier stage, or `model`, asked in the recipe's template; or a directory with a chat template, relative
+    # to the recipe and named with a slash
+    checkpoint: str = ""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     max_tokens: Count = 1024  # of a reply, its thought included
     timeout_s: Seconds = 120.0
@@ -45,7 +47,7 @@ class Source:
 
     def __post_init__(self) -> None:
         if bool(self.base_url) == bool(self.checkpoint):
-            raise ValueError("needs either base_url and model (an endpoint) or checkpoint (a model directory)")
+            raise ValueError("needs either base_url and model (an endpoint) or checkpoint (a stage, or a model directory)")
         if self.base_url:
             if not self.model:
                 raise ValueError("model is missing: the judge's name at the endpoint")
@@ -107,11 +109,19 @@ class One(Judged):
 class JudgeReference(One):
     """1 where the judge finds that the answer says what the gold says, else 0.
 
-    After DeepSeek-R1 (arXiv 2501.12948v2), Listing 4. Deviation: the wording of the prompt is ours.
+    After DeepSeek-R1 (arXiv 2501.12948v2), Listing 4. Deviation: the wording of the prompt is ours. `brief` is three lines
+    without instructions, for a judge that was trained on them (family `same`), as the CoT reward model of Kimi k1.5
+    (arXiv 2501.12599, section 2.3.5) was.
     """
+
+    verdict: ClassVar[bool] = True
+
+    wording: Literal["full", "brief"] = "full"
 
     def question(self, item: Item) -> Messages:
         rollout, problem = item
+        if self.wording == "brief":
+            return ({"role": "user", "content": verdicts.brief(problem.question, problem.answer, rollout.text)},)
         return verdicts.reference_messages(problem.question, problem.answer, rollout.text)
 
     def read(self, reply: Reply) -> Score:

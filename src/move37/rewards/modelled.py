@@ -1,4 +1,5 @@
-"""Reward models as rewards: `helpful` sees the answer alone, `harmless` the whole response (DeepSeek-R1 v2, eq. 5, 6, 10).
+"""Reward models as rewards: `helpful` sees the answer alone, `harmless` the whole response (DeepSeek-R1 v2, eq. 5, 6, 10),
+`matches` the answer beside the gold (Kimi k1.5).
 
 The model is one that a `reward_model` stage has made. Who computes its numbers is handed in (`scored_by`): this package
 knows no model. See docs/preferences.md.
@@ -18,7 +19,8 @@ from pydantic.dataclasses import dataclass
 from move37.errors import RewardError
 from move37.options import STRICT
 from move37.rewards.base import Item, Reward
-from move37.types import Rollout, Scope, Score
+from move37.rewards.verdicts import brief, quiet
+from move37.types import Problem, Rollout, Scope, Score
 
 EMPTY = "there is no answer"
 
@@ -88,9 +90,13 @@ class Modelled(Reward):
         if scorer is None:
             raise RewardError(f"nobody computes {self.model}: bind it with `scored_by` (a stage does so by itself)")
         parts = [self.part(rollout) for rollout, _ in items]
-        asked = [(problem.question, part) for (_, problem), part in zip(items, parts, strict=True) if part.strip()]
+        asked = [(self.question(problem), part) for (_, problem), part in zip(items, parts, strict=True) if part.strip()]
         numbers = iter(scorer.ask(asked))
         return [self._score(scorer.scale, next(numbers)) if part.strip() else _empty(scorer.scale) for part in parts]
+
+    def question(self, problem: Problem) -> str:
+        """What the model is shown before the part."""
+        return problem.question
 
     def part(self, rollout: Rollout) -> str:
         """What the model is shown."""
@@ -117,6 +123,24 @@ class Harmless(Modelled):
 
     def part(self, rollout: Rollout) -> str:
         return rollout.prefill + rollout.text
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Matches(Modelled):
+    """How probable it is that the answer says what the gold says: trained on labels, it sees question, gold and answer.
+
+    The classic reward model of Kimi k1.5 (arXiv 2501.12599, section 2.3.5): a value head, no reasoning. The one that
+    reasons is `judge_reference`.
+    """
+
+    scope: ClassVar[Scope] = "answer"
+    verdict: ClassVar[bool] = True
+
+    def question(self, problem: Problem) -> str:
+        return brief(problem.question, problem.answer)
+
+    def part(self, rollout: Rollout) -> str:
+        return " ".join(quiet(rollout.text).split())
 
 
 def mismatch(reward: str, model: str, part: str, scope: str) -> str:

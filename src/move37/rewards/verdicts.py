@@ -105,6 +105,15 @@ def reference_messages(question: str, gold: str, answer: str) -> Messages:
     )
 
 
+def brief(question: str, gold: str, answer: str | None = None) -> str:
+    """The same question on three lines, for a judge that was trained on it; without `answer`, what comes before it.
+
+    Each text is one line, so that an answer can not bring lines of its own.
+    """
+    parts = {"": question, "Correct answer: ": gold, "Given answer: ": answer}
+    return "\n".join(f"{name}{' '.join(quiet(text).split())}" for name, text in parts.items() if text is not None)
+
+
 RUBRIC_TASK = (
     "You judge a response by criteria. Each criterion is met or not met by the response as it stands; one that you can not "
     "find met is not met. The criteria:\n{criteria}"

@@ -18,11 +18,17 @@ def _visible(value: Any) -> Any:
     if value == SCRIPTED:
         return value
     if not isinstance(value, dict):
-        raise ValueError("give `scripted`, {base_url, model} of an endpoint, or {checkpoint: a model directory}")
+        raise ValueError("give `scripted`, {base_url, model} of an endpoint, or {checkpoint: a stage, or a model directory}")
     return dataclasses.asdict(build("the", {"source": Source}, "source", value))
 
 
 Answering = Annotated[dict[str, Any] | Literal["scripted"], BeforeValidator(_visible)]
+
+
+def judge_of(key: str, value: dict[str, Any] | str) -> dict[str, str]:
+    """The input of a stage that this is: the checkpoint of the source, if it is one."""
+    checkpoint = "" if isinstance(value, str) else value["checkpoint"]
+    return {f"{key}.checkpoint": checkpoint} if checkpoint else {}
 
 
 def source_of(value: dict[str, Any] | str) -> Source | None:

@@ -17,6 +17,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+JUDGE = ".checkpoint"  # how the key of an input ends that names a judge
 Artefact = Literal["checkpoint", "data", "evaluation", "reward_model"]
 Rows = Literal["replies", "pairs", "labels", "problems"]  # what the rows of a data set are: docs/data.md
 
@@ -25,9 +26,9 @@ class StageSection(Section):
     """Base of all stages: what one starts from, what it makes, and what of the recipe decides that.
 
     A subclass declares INPUTS (the keys that name an earlier stage, and what it must have made; for a checkpoint `model` is
-    the recipe's, for data a file will do, for the keys in DIRECTORIES a path with a slash), TAKES (of the keys that name data,
-    the kinds of rows it can use), MAKES, READS (which of the recipe's `tasks` and `template` it depends on) and FREE (keys that
-    may change under a finished stage, because they change nothing of what it made).
+    the recipe's, for data a file will do, for the keys in DIRECTORIES and a judge's `.checkpoint` a path with a slash), TAKES
+    (of the keys that name data, the kinds of rows it can use), MAKES, READS (which of the recipe's `tasks` and `template` it
+    depends on) and FREE (keys that may change under a finished stage, because they change nothing of what it made).
     """
 
     INPUTS: ClassVar[dict[str, Artefact]] = {}
@@ -40,6 +41,14 @@ class StageSection(Section):
     def inputs(self) -> dict[str, str]:
         """Key -> the stage, model or file it names."""
         return {key: getattr(self, key) for key in self.INPUTS}
+
+    def wants(self, key: str) -> Artefact:
+        """What the stage that an input names must have made."""
+        return "checkpoint" if key.endswith(JUDGE) else self.INPUTS[key.partition(".")[0]]
+
+    def takes_directory(self, key: str) -> bool:
+        """Whether an input may name a model directory as well, with a slash."""
+        return key in self.DIRECTORIES or key.endswith(JUDGE)
 
     def makes_rows(self) -> Rows | None:
         """What the rows of the data it makes are; None where it makes none."""

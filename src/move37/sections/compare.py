@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from move37.sections.answering import SCRIPTED, Answering
+from move37.sections.answering import SCRIPTED, Answering, judge_of
 from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Rows, Share, StageSection, StopEntry
 from move37.types import Reading
 
@@ -51,6 +51,9 @@ class Compare(StageSection):
         if self.kind == "pair" and self.samples_per_prompt < 2:
             raise ValueError("samples_per_prompt=1 leaves nothing to compare; set it to 2 or more")
         return self
+
+    def inputs(self) -> dict[str, str]:
+        return {**super().inputs(), **judge_of("judge", self.judge)}
 
     def makes_rows(self) -> Rows:
         return "pairs" if self.kind == "pair" else "labels"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Share, StageSection, StopEntry
 from move37.types import Reading
@@ -13,7 +13,7 @@ from move37.types import Reading
 class Evaluate(StageSection):
     """Held-out problems, sampled and greedy."""
 
-    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint"}
+    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "reward_model": "reward_model"}
     MAKES: ClassVar[Artefact | None] = "evaluation"
 
     stage: Literal["evaluate"]
@@ -30,3 +30,15 @@ class Evaluate(StageSection):
     min_p: Share = Field(0.0, description="0 is off")
     stop: list[StopEntry] = STOP
     greedy: bool = Field(True, description="one greedy response per problem as well")
+    reward_model: str | None = Field(
+        None, description="a reward_model stage (of labels) or its directory, whose verdicts are measured; tasks of family `same`"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Evaluate:
+        if self.reward_model and self.init != "model":
+            raise ValueError(f"init={self.init!r} and reward_model={self.reward_model!r}: one is measured; leave the other out")
+        return self
+
+    def inputs(self) -> dict[str, str]:
+        return {"reward_model": self.reward_model} if self.reward_model else {"init": self.init}

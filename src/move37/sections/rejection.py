@@ -74,7 +74,8 @@ class RejectionSample(StageSection):
 
     def inputs(self) -> dict[str, str]:
         models = {f"filters.{name}.model": at for name, at in rewards.models(self.filters).items()}
-        return {"init": self.init, **{f"mix.{source}": source for source in self.mix}, **models}
+        judges = {f"filters.{name}.judge.checkpoint": at for name, at in rewards.judges(self.filters).items()}
+        return {"init": self.init, **{f"mix.{source}": source for source in self.mix}, **models, **judges}
 
     def check_tasks(self, drawn: Sequence[str]) -> None:
         try:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from move37.sections.answering import SCRIPTED, Answering
+from move37.sections.answering import SCRIPTED, Answering, judge_of
 from move37.sections.base import COUNTS, Artefact, Positive, Rows, StageSection
 
 
@@ -23,6 +23,9 @@ class Rewrite(StageSection):
     data: str = Field(description="right responses: an earlier stage's data set, or a file with its columns")
     by: Answering = Field(SCRIPTED, description="`scripted` (the tiny world's writer), an endpoint or checkpoint, as for judges")
     rows_per_step: Positive = Field(64, description="rows between two saves")
+
+    def inputs(self) -> dict[str, str]:
+        return {**super().inputs(), **judge_of("by", self.by)}
 
     def makes_rows(self) -> Rows:
         return "replies"

@@ -134,8 +134,9 @@ class RL(TrainingSection):
 
     def inputs(self) -> dict[str, str]:
         models = {f"rewards.{name}.model": at for name, at in rewards.models(self.rewards).items()}
+        judges = {f"rewards.{name}.judge.checkpoint": at for name, at in rewards.judges(self.rewards).items()}
         problems = self.draw["problems"]
-        return {"init": self.init, **models, **({"draw.problems": problems} if problems else {})}
+        return {"init": self.init, **models, **judges, **({"draw.problems": problems} if problems else {})}
 
     def functions(self) -> list[str]:
         return list(self.rewards)

@@ -19,7 +19,9 @@ class TaskSection(Section):
 class FamilyTask(TaskSection):
     """One of our own families, with difficulty knobs."""
 
-    family: str = Field(description="chain | product | countdown | word | greet | fact | rewrite | translate | write | request")
+    family: str = Field(
+        description="chain | product | countdown | word | greet | fact | rewrite | translate | write | request | forms | same"
+    )
     knobs: dict[str, Any] = Field(default_factory=dict, description="difficulty knobs of the family")
     languages: dict[str, Share] = Field(default_factory=lambda: {"en": 1.0}, description="language -> share")
 

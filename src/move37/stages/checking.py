@@ -21,11 +21,12 @@ from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import Run
 from move37.sections import RL, AnyStage, Evaluate, Preference, RewardModel
+from move37.sections.base import JUDGE
 from move37.stages import conversations, preferences, watch
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.engines import Make
 from move37.stages.evaluate import Evaluation
-from move37.stages.scoring import read_scale
+from move37.stages.scoring import read_scale, verdict_family
 from move37.tasks import pool
 from move37.tasks.check import check
 from move37.types import Group, Verdict
@@ -61,13 +62,19 @@ def check_data(recipe: Recipe, base: Path, names: Sequence[str]) -> list[str]:
     told = []
     for name in names:
         section = recipe.stages[name]
+        if isinstance(section, Evaluate) and section.reward_model:
+            for task in tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox).values():
+                if task.name in (section.tasks or recipe.tasks):
+                    verdict_family(task)
         for key, value in section.inputs().items():
             outside = value != "model" and value not in recipe.stages
             if key == "draw.problems" and outside:
                 loaded = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
                 found = pool.read(f"stages.{name}.{key}", base / value, loaded)
                 told.append(f"stages.{name}.{key}: {sum(map(len, found.values()))} problems in {base / value}")
-            elif outside and section.INPUTS[key.partition(".")[0]] != "checkpoint":
+            elif outside and key.endswith(JUDGE):
+                told.append(f"stages.{name}.{key}: a model in {folder.resolve(value, base)}")
+            elif outside and section.wants(key) != "checkpoint":
                 what = _look(section, f"stages.{name}.{key}", base / value)
                 told.append(f"stages.{name}.{key}: {what} in {base / value}")
     return told
@@ -76,7 +83,7 @@ def check_data(recipe: Recipe, base: Path, names: Sequence[str]) -> list[str]:
 def _look(section: AnyStage, where: str, path: Path) -> str:
     """What a file or directory holds that a stage names."""
     columns = dict(section).get("columns")
-    if section.INPUTS[where.split(".")[2]] == "reward_model":
+    if section.wants(where.split(".", 2)[2]) == "reward_model":
         return f"a reward model of {read_scale(path).kind}"
     if isinstance(section, RewardModel | Preference):
         return f"{len(preferences.read(where, path, columns, pairs=isinstance(section, Preference)))} rows"

@@ -19,7 +19,7 @@ from move37.sections.answering import source_of
 from move37.stages import dataset, pairs, watch
 from move37.stages.context import Context
 from move37.stages.dataset import Row
-from move37.stages.judges import Asking, asker_of
+from move37.stages.judges import Asking, Place, asker_of
 from move37.stages.making import Making
 from move37.tasks.curriculum import Curriculum
 from move37.types import Group, Problem, Rollout, Verdict
@@ -195,7 +195,7 @@ def _judge(context: Context, section: Compare, ledger: Path) -> Asking:
     if section.kind == "pair" and section.judgements > 2 and source.temperature == 0:
         told = f"at temperature 0 the {section.judgements} judgements of a pair repeat each other; set judge.temperature"
         context.display.note(f"compare: {told}, or judgements=2")
-    return Asking(asker_of(source, context.run.base, ledger, context.device), source)
+    return Asking(asker_of(source, ledger, Place.of(context, section)), source)
 
 
 def _different(rollouts: Sequence[Rollout]) -> list[Rollout]:

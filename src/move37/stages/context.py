@@ -22,7 +22,7 @@ from move37.report.live import Live
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import Run
-from move37.sections import Hardware
+from move37.sections import Hardware, StageSection
 from move37.tasks.base import Task
 
 
@@ -94,10 +94,10 @@ class Context:
         """
         return folder.load(self.source(section), torch.float32, self.device.device, scalar)
 
-    def reward_models(self) -> dict[str, Path]:
-        """Stage -> the directory of the reward model that it makes."""
-        makers = [name for name, section in self.recipe.stages.items() if section.MAKES == "reward_model"]
-        return {name: self.run.log(name).final for name in makers}
+    def models(self, section: StageSection) -> dict[str, Path]:
+        """`model`, and the stages that make a model -> its directory, of those that a stage starts from or is judged by."""
+        makers = [n for n, s in self.recipe.stages.items() if s.MAKES in ("checkpoint", "reward_model")]
+        return {name: self.directory(name) for name in section.inputs().values() if name in ("model", *makers)}
 
     def prompter(self, loaded: folder.Loaded) -> Prompter:
         return Prompter.build(loaded.tokenizer, self.recipe.template, self.run.base)

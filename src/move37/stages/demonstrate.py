@@ -13,7 +13,7 @@ from move37.stages.dataset import Row
 from move37.stages.making import Making
 from move37.tasks.curriculum import Curriculum
 from move37.types import Problem
-from move37.world.demonstrations import demonstrate
+from move37.world.demonstrations import demonstrate, labelled
 
 ROWS_PER_STEP = 512
 RESPONSE = "<think>{}</think><answer>{}</answer>"
@@ -53,8 +53,9 @@ class Demonstration(Making):
         return rows, {**dataset.sizes(rows), "distinct": distinct}
 
     def _row(self, problem: Problem, rng: random.Random) -> Row:
-        response = RESPONSE.format(*demonstrate(self.tasks[problem.task], problem, rng))
-        return dataset.row(self.name, problem, response, dataset.length(response, self.tokenizer))
+        task = self.tasks[problem.task]
+        response = RESPONSE.format(*demonstrate(task, problem, rng))
+        return dataset.row(self.name, problem, response, dataset.length(response, self.tokenizer)) | labelled(task, problem)
 
     def _size(self, number: int) -> int:
         return self.share(number, self.section.rows, ROWS_PER_STEP)

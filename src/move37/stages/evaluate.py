@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from move37.errors import RunError
@@ -15,6 +16,7 @@ from move37.rollout.draw import Sampling
 from move37.sections import Evaluate, stops
 from move37.stages import voting, watch
 from move37.stages.context import Context
+from move37.stages.scoring import Scorer, Verdicts
 from move37.types import Group, Problem, Rollout
 
 AT_ONCE = 32  # problems between two looks at Ctrl-C
@@ -41,9 +43,17 @@ class Evaluation:
         self.tasks = context.chosen(section.tasks)
         self.done = 0
         self.problems = [self._asked(p) for task in self.tasks.values() for p in task.held_out_problems(section.problems)]
-        self.source = context.recipe.model if engine else str(context.source(section))
-        self.engine = engine or context.sampler(context.load(section))
+        self.source = context.recipe.model if engine else str(self._measured())
+        self.engine = engine or self._loaded()
         self.sampled: list[Group] = []
+
+    def _measured(self) -> Path:
+        return self.context.directory(self.section.reward_model or self.section.init)
+
+    def _loaded(self) -> Engine:
+        if self.section.reward_model:
+            return Verdicts(Scorer(self._measured(), self.context.device), self.tasks, self.section.reading)
+        return self.context.sampler(self.context.load(self.section))
 
     @property
     def total(self) -> int:

@@ -19,21 +19,33 @@ from move37.rewards.verdicts import Messages
 from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
-from move37.stages.context import Device
+from move37.sections import StageSection
+from move37.stages.context import Context, Device
 from move37.stages.scoring import Scorer
 from move37.tasks.base import problem_id
 from move37.types import Problem
 
 
-def bind(
-    rewards: Sequence[Weighted], base: Path, ledger: Path | None, device: Device, made: Mapping[str, Path]
-) -> list[Weighted]:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What the judges and reward models of a stage are looked up in."""
+
+    base: Path  # a judge's `checkpoint` and a reward's `model` are relative to it
+    device: Device
+    made: Mapping[str, Path] = dataclasses.field(default_factory=dict)  # stage, or `model` -> the directory of its model
+    template: str | None = None  # the recipe's: the models of its stages are asked in it
+
+    @classmethod
+    def of(cls, context: Context, section: StageSection) -> Place:
+        recipe = context.recipe
+        return cls(base=context.run.base, device=context.device, made=context.models(section), template=recipe.template)
+
+
+def bind(rewards: Sequence[Weighted], ledger: Path | None, place: Place) -> list[Weighted]:
     """The same rewards, judges and reward models among them with somebody to ask; equal ones are one.
 
     Args:
-        base: what a judge's `checkpoint` and a reward's `model` are relative to.
         ledger: the file that remembers what endpoints have answered; a resumed run goes on from it.
-        made: stage -> the directory of the reward model that it has made.
 
     Raises:
         UserError: the libraries for endpoints are missing, or the key's variable is not set.
@@ -47,22 +59,31 @@ def bind(
         if isinstance(weighted.reward, Judged):
             source = weighted.reward.judge
             if source not in askers:
-                askers[source] = asker_of(source, base, ledger, device)
+                askers[source] = asker_of(source, ledger, place)
             weighted = dataclasses.replace(weighted, reward=weighted.reward.asked_by(askers[source]))
         if isinstance(weighted.reward, Modelled):
             name = weighted.reward.model
             if name not in scorers:
-                scorers[name] = Scorer(made.get(name, base / name), device)
+                scorers[name] = Scorer(place.made.get(name, place.base / name), place.device)
             weighted = dataclasses.replace(weighted, reward=weighted.reward.scored_by(scorers[name]))
         bound.append(weighted)
     return bound
 
 
-def asker_of(source: Source, base: Path, ledger: Path | None, device: Device) -> Asker:
+def asker_of(source: Source, ledger: Path | None, place: Place) -> Asker:
     """Raises as `bind` does."""
     if source.base_url:
         return Client(source.endpoint(), ledger)
-    return Local(folder.resolve(source.checkpoint, base), device)
+    if source.checkpoint in place.made:
+        loaded = folder.load(place.made[source.checkpoint], place.device.autocast, place.device.device)
+        prompter = Prompter.build(loaded.tokenizer, place.template, place.base)
+    else:
+        path = folder.resolve(source.checkpoint, place.base)
+        loaded = folder.load(path, place.device.autocast, place.device.device)
+        if not loaded.tokenizer.chat_template:
+            raise ModelError(f"{path}: a judge follows instructions; this model has no chat template")
+        prompter = Prompter.of(loaded.tokenizer, None)
+    return Local(loaded, prompter, place.device)
 
 
 LOST = 0.1  # share of a step's questions without a text; where it is more, something is wrong that will be mended
@@ -99,13 +120,12 @@ class Asking:
 
 
 class Local:
-    """A model directory with a chat template, asked like an endpoint. Seeded by the request, so it repeats itself."""
+    """A model, asked like an endpoint. Seeded by the request, so it repeats itself."""
 
-    def __init__(self, path: Path, device: Device) -> None:
-        self.loaded = folder.load(path, device.autocast, device.device)
-        if not self.loaded.tokenizer.chat_template:
-            raise ModelError(f"{path}: a judge follows instructions; this model has no chat template")
-        self.sampler = Sampler(self.loaded, _Rendered(self.loaded.tokenizer, None, ""), device.autocast)
+    def __init__(self, loaded: folder.Loaded, prompter: Prompter, device: Device) -> None:
+        """`prompter` tells how messages become a prompt: by a template of one slot, or the chat template."""
+        self.loaded, self.prompter = loaded, prompter
+        self.sampler = Sampler(loaded, _Rendered(loaded.tokenizer, prompter.template, ""), device.autocast)
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         replies: list[Reply | None] = [None] * len(requests)
@@ -140,12 +160,13 @@ class Local:
         """The rendered chat. No special token of this very model may come out of a message."""
         tokenizer = self.loaded.tokenizer
         messages = [{**m, "content": _tamed(m["content"], tokenizer)} for m in request.messages]
+        joined = "\n\n".join(m["content"] for m in messages)  # where there is no system role, it opens the user's message
+        if self.prompter.template is not None:
+            return self.prompter.render(joined)
         try:
-            return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except TemplateError:  # a template without a system role: what it would say opens the user's message
-            joined = "\n\n".join(m["content"] for m in messages)
-            one = [{"role": "user", "content": joined}]
-            return tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True)
+            return self.prompter.render_messages(messages)
+        except TemplateError:
+            return self.prompter.render(joined)
 
 
 class _Rendered(Prompter):

@@ -11,13 +11,13 @@ from pathlib import Path
 from move37 import tasks
 from move37.errors import RecipeError
 from move37.recipe import Recipe
-from move37.rewards import Weighted, models, weighted
+from move37.rewards import Weighted, judges, models, weighted
 from move37.rewards.combine import grade
 from move37.rewards.judge import JudgePair
 from move37.rollout.remote import made_rollout
 from move37.sections import RL
 from move37.stages.context import Device
-from move37.stages.judges import bind
+from move37.stages.judges import Place, bind
 from move37.tasks.base import Task
 from move37.tasks.hacks import Attempt, attempts, padded, words
 from move37.types import Group, Problem, Rollout
@@ -58,7 +58,7 @@ def probe(recipe: Recipe, base: Path, problems: int, ledger: Path | None) -> lis
     found = []
     for name, section in stages.items():
         _check_models(name, section, recipe)
-        rewards = bind(weighted(section.rewards, base), base, ledger, Device.choose(recipe.hardware), {})
+        rewards = bind(weighted(section.rewards, base), ledger, Place(base=base, device=Device.choose(recipe.hardware)))
         for task in (loaded[key] for key in section.tasks or loaded):
             mine = [w for w in rewards if w.covers(task.name)]
             found += probe_task(name, task, mine, problems, section.max_new_tokens)
@@ -67,10 +67,12 @@ def probe(recipe: Recipe, base: Path, problems: int, ledger: Path | None) -> lis
 
 def _check_models(name: str, section: RL, recipe: Recipe) -> None:
     """A recipe alone has no model that one of its stages is still to make."""
-    for reward, model in models(section.rewards).items():
+    keys = {f"{reward}.model": model for reward, model in models(section.rewards).items()}
+    keys |= {f"{reward}.judge.checkpoint": model for reward, model in judges(section.rewards).items()}
+    for key, model in keys.items():
         if model in recipe.stages:
-            fix = f"probe with its directory: {name}.rewards.{reward}.model=RUN/stages/{model}/final"
-            raise RecipeError(f"stages.{name}.rewards.{reward}: {model} is a stage, and a probe runs none; {fix}")
+            fix = f"probe with its directory: {name}.rewards.{key}=RUN/stages/{model}/final"
+            raise RecipeError(f"stages.{name}.rewards.{key}: {model} is a stage, and a probe runs none; {fix}")
 
 
 def probe_task(stage: str, task: Task, rewards: Sequence[Weighted], problems: int, limit: int) -> list[Paid]:

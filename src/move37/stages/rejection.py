@@ -15,7 +15,7 @@ from move37.sections import RejectionSample, stops
 from move37.stages import accepted, shorter, watch
 from move37.stages.context import Context
 from move37.stages.dataset import Row
-from move37.stages.judges import bind
+from move37.stages.judges import Place, bind
 from move37.stages.making import Making
 from move37.tasks.curriculum import Curriculum
 from move37.types import Group, Rollout, Verdict
@@ -35,7 +35,7 @@ class RejectionSampling(Making):
         self.section = section
         self.tasks = context.chosen(section.tasks)
         named, ledger = rewards.weighted(section.least(), context.run.base), self.log.path / "judged.jsonl"
-        self.filters = bind(named, context.run.base, ledger, context.device, context.reward_models())
+        self.filters = bind(named, ledger, Place.of(context, section))
         self.curriculum = Curriculum(self.tasks, context.recipe.seed)
         self.sampling = Sampling(
             temperature=section.temperature,

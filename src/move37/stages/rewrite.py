@@ -11,7 +11,6 @@ from typing import Any
 from move37.errors import NothingAccepted, TaskError, nearest
 from move37.models import folder
 from move37.rewards import style
-from move37.rewards.judge import Source
 from move37.rewards.reading import last_box, tagged
 from move37.rewards.verdicts import LONGEST
 from move37.sections import Rewrite
@@ -20,7 +19,7 @@ from move37.stages import conversations, dataset, instructions
 from move37.stages.context import Context
 from move37.stages.dataset import Row
 from move37.stages.demonstrate import RESPONSE
-from move37.stages.judges import Asking, asker_of
+from move37.stages.judges import Asking, Place, asker_of
 from move37.stages.making import Making
 from move37.tasks.base import Task
 from move37.tasks.known import Key, find
@@ -58,7 +57,7 @@ class Rewriting(Making):
         self.rows = _rows(f"stages.{name}.data", context, section.data)
         super().__init__(context, name, -(-len(self.rows) // section.rows_per_step))
         self.tokenizer = folder.load_tokenizer(context.source(section))
-        self.write = _writer(context, source_of(section.by), self.log.path / "written.jsonl")
+        self.write = _writer(context, section, self.log.path / "written.jsonl")
         self.problems = find(context.tasks, map(_key, _only(self.rows)))
         self._check_problems()
 
@@ -131,10 +130,11 @@ class Rewriting(Making):
 Write = Callable[[Sequence[Draft]], None]  # fills thought and summary, or dropped
 
 
-def _writer(context: Context, source: Source | None, ledger: Path) -> Write:
+def _writer(context: Context, section: Rewrite, ledger: Path) -> Write:
+    source = source_of(section.by)
     if source is None:
         return _scripted
-    asking = Asking(asker_of(source, context.run.base, ledger, context.device), source)
+    asking = Asking(asker_of(source, ledger, Place.of(context, section)), source)
     return lambda drafts: _asked(drafts, asking)
 
 

@@ -15,7 +15,7 @@ from move37.sections import RL
 from move37.stages import watch
 from move37.stages.context import Context, frozen_copy
 from move37.stages.critic import Critic
-from move37.stages.judges import bind
+from move37.stages.judges import Place, bind
 from move37.stages.onpolicy import OnPolicy
 from move37.stages.partial import Partials
 from move37.tasks import pool
@@ -30,7 +30,7 @@ class RLTraining(OnPolicy):
 
     def __init__(self, context: Context, name: str, section: RL) -> None:
         named, ledger = rewards.weighted(section.rewards, context.run.base), context.run.log(name).path / "judged.jsonl"
-        self.rewards = bind(named, context.run.base, ledger, context.device, context.reward_models())
+        self.rewards = bind(named, ledger, Place.of(context, section))
         self.algorithm = section.build_algorithm()
         spec = self.algorithm.loss(section.max_new_tokens, section.temperature)
         super().__init__(context, name, section, spec, self.algorithm.epochs)

@@ -9,16 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from move37.errors import ModelError
+from move37.errors import ModelError, TaskError
 from move37.learner.batch import Example
 from move37.learner.learner import Learner
 from move37.models import folder
 from move37.models.scalar import says_scalar
 from move37.rewards.modelled import Scale
+from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
+from move37.rollout.remote import made_rollout
+from move37.rollout.scripted import written
 from move37.sections import Optimizer
 from move37.stages.context import Device
 from move37.stages.conversations import Message
+from move37.tasks.base import Task
+from move37.tasks.families import Same
+from move37.tasks.families.same import said
+from move37.tasks.family import FamilyProblems
+from move37.types import Group, Problem, Reading
 
 TOKENS = 8192  # of a micro-batch
 
@@ -93,3 +101,40 @@ class Scorer:
         found = scores_of(self.learner, [made[one] for one in fitting]) if fitting else ()
         known = dict(zip(fitting, map(float, found), strict=True))
         return [known.get(one) for one in asked]
+
+
+class Verdicts:
+    """A reward model of labels that answers an evaluation of `same`: correct where its number is above 0.
+
+    So it is measured on the same problems, and by the same estimators, as a judge that writes.
+    """
+
+    def __init__(self, scorer: Scorer, tasks: Mapping[str, Task], reading: Reading) -> None:
+        """Raises ModelError for a model of pairs, whose numbers have no zero."""
+        if scorer.scale.kind != "labels":
+            raise ModelError("an evaluation of verdicts needs a reward model of labels; this one was trained on pairs")
+        self.scorer, self.families, self.reading = scorer, {name: verdict_family(task) for name, task in tasks.items()}, reading
+
+    def render(self, question: str) -> str:
+        return self.scorer.inputs.prompter.render(question)
+
+    def sample(self, problems: Sequence[Problem], n: int, sampling: Sampling, seed: int) -> list[Group]:
+        """n times the one verdict; a number needs no sampling."""
+        shown = [self.families[problem.task].labelled(dict(problem.meta)) for problem in problems]
+        numbers = self.scorer.ask([(one["shown"], one["given"]) for one in shown])
+        return [self._group(problem, n, number) for problem, number in zip(problems, numbers, strict=True)]
+
+    def _group(self, problem: Problem, n: int, number: float | None) -> Group:
+        text = "" if number is None else written(said(number > 0), self.reading)
+        return Group(problem=problem, rollouts=[made_rollout(problem, sample, text) for sample in range(n)])
+
+
+def verdict_family(task: Task) -> Same:
+    """The family of a task whose answers are verdicts.
+
+    Raises:
+        TaskError: it is another one.
+    """
+    if isinstance(task, FamilyProblems) and isinstance(task.family, Same):
+        return task.family
+    raise TaskError(f"tasks.{task.name}: a reward model gives verdicts on tasks of family `same` alone; name those in `tasks`")

@@ -157,12 +157,27 @@ def rl_metrics(
         scored = [w for w in rewards if w.name == name]
         mine = [r for r in graded if name in r.scores and (not scored or scored[0].covers(r.task))]
         metrics[f"reward/{name}"] = mean([r.scores[name].value for r in mine])
+        if scored and scored[0].reward.verdict:
+            metrics |= parting(mine, name)
     reasons = sum((report.reasons for report in reports), Counter[str]())
     metrics |= {f"error/{reason}": count for reason, count in sorted(reasons.items())}
     teaching = {id(c.rollout) for c in credits if c.advantage != 0 and c.weight != 0}
     metrics["advantage_abs"] = mean([abs(c.advantage) for c in credits])
     metrics["signal"] = mean([any(id(r) in teaching for r in g.rollouts) for g in groups])
     return metrics | sample_metrics(groups) | domain_metrics(groups) | task_metrics(groups)
+
+
+def parting(rollouts: Sequence[Rollout], name: str) -> dict[str, float]:
+    """Where a reward and the task's checker say otherwise, as shares of the responses that both have told.
+
+    `paid_wrong`: the reward is above a half, the checker says wrong. `unpaid_right`: the other way round.
+    """
+    told = [r for r in rollouts if r.verdict is not Verdict.CANNOT_TELL and np.isfinite(r.scores[name].value)]
+    paid = [(r.scores[name].value > 0.5, r.verdict is Verdict.RIGHT) for r in told]
+    return {
+        f"paid_wrong/{name}": mean([pays and not right for pays, right in paid]),
+        f"unpaid_right/{name}": mean([right and not pays for pays, right in paid]),
+    }
 
 
 def distill_metrics(groups: Sequence[Group]) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from move37.errors import TaskError
 from move37.tasks.base import Task
+from move37.tasks.families import Forms, General, Same
+from move37.tasks.family import FamilyProblems
 from move37.types import Problem
 from move37.world.solutions import CHECKERS, SOLVERS, search_countdown
 from move37.world.speech import TRIES, WORDS, voiced
-from move37.world.talk import family_of
 
 CHECKED = 0.3  # share of worked solutions that are checked before they are told
 PATIENCE = 8  # tries of a search that is shown
@@ -29,8 +31,8 @@ def demonstrate(task: Task, problem: Problem, rng: random.Random) -> tuple[str, 
         TaskError: nobody in the tiny world can do that task.
     """
     language = problem.meta.get("language", "en")
-    family = family_of(task)
-    if family is not None:
+    family = task.family if isinstance(task, FamilyProblems) else None
+    if isinstance(family, General | Forms):
         return family.demonstrate(dict(problem.meta), rng)
     source = problem.meta.get("source")
     if source == "countdown":
@@ -41,6 +43,12 @@ def demonstrate(task: Task, problem: Problem, rng: random.Random) -> tuple[str, 
         raise TaskError(f"tasks.{task.name}: nobody in the tiny world can demonstrate {source or 'it'}; only its own families, "
                         f"{', '.join(sorted(SOLVERS))} and countdown")  # fmt: skip
     return "\n".join(lines), rng.choice(SUMMARIES[language]).format(answer)
+
+
+def labelled(task: Task, problem: Problem) -> dict[str, Any]:
+    """Columns beside a demonstration of `same`: the question for a reward model without reasoning. Empty for other tasks."""
+    family = task.family if isinstance(task, FamilyProblems) else None
+    return family.labelled(dict(problem.meta)) if isinstance(family, Same) else {}
 
 
 def _found(problem: Problem, language: str, rng: random.Random) -> tuple[list[str], str]:
