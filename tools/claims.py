@@ -18,8 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-from claimed import kimi, language, length, r1, reward_models, sparse
+from claimed import kimi, language, length, r1, reward_models, sparse, tulu3
 
+from move37.recipe import load
 from move37.runs import Run
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,7 @@ RECIPES = ROOT / "recipes" / "tiny"
 # experiment -> recipe
 EXPERIMENTS = {
     "r1": "r1.yaml",
+    "tulu3": "tulu3.yaml",
     "language": "language.yaml",
     "sparse": "sparse.yaml",
     "negatives": "negatives.yaml",
@@ -38,7 +40,7 @@ EXPERIMENTS = {
     "reward_models": "reward_models.yaml",
 }
 # sections of the page, in its order
-CLAIMS = (*r1.CLAIMS, *language.CLAIMS, *sparse.CLAIMS, *kimi.CLAIMS, *length.CLAIMS, *reward_models.CLAIMS)
+CLAIMS = (*r1.CLAIMS, *tulu3.CLAIMS, *language.CLAIMS, *sparse.CLAIMS, *kimi.CLAIMS, *length.CLAIMS, *reward_models.CLAIMS)
 
 
 def page() -> str:
@@ -67,9 +69,13 @@ def page() -> str:
 
 
 def finished(experiment: str, stages: Sequence[str]) -> list[Run]:
-    """Its runs in which these stages have ended, by seed."""
+    """Its runs in which these stages have ended, by seed; runs of a recipe with other tasks are told and left out."""
     runs = [Run.open(path) for path in sorted(RUNS.glob(f"{experiment}-seed*")) if path.is_dir()]
-    return sorted((r for r in runs if all(r.log(s).done for s in stages)), key=lambda r: r.recipe.seed)
+    ended = [r for r in runs if all(r.log(s).done for s in stages)]
+    tasks = load(RECIPES / EXPERIMENTS[experiment]).tasks.keys()
+    for other in (r for r in ended if r.recipe.tasks.keys() != tasks):
+        print(f"{other.path.name}: left out, its tasks are not those of {EXPERIMENTS[experiment]}; remove it and run again")
+    return sorted((r for r in ended if r.recipe.tasks.keys() == tasks), key=lambda r: r.recipe.seed)
 
 
 def minutes(runs: Sequence[Run]) -> float:

@@ -112,6 +112,10 @@ def test_nothing_left_says_why(tmp_path):
         judge = {"base_url": server.url, "model": "judge", "attempts": 1}
         with pytest.raises(NothingAccepted, match=r"none is left of \d+ pairs; \d+ dropped by length.*margin 1: lower it"):
             run(tmp_path, judge=judge, prompts=8)
+    with serve(lambda body, number: chat("Both are lovely, A>B or so")) as server:
+        judge = {"base_url": server.url, "model": "judge", "attempts": 1}
+        with pytest.raises(NothingAccepted, match=r"\d+ dropped by unreadable. The judge gave no verdict that can be read"):
+            run(tmp_path, "force", judge=judge, prompts=4)
     with serve(lambda body, number: chat('{"analysis": "", "safe": true}')) as server:
         judge = {"base_url": server.url, "model": "judge", "attempts": 1}
         with pytest.raises(NothingAccepted, match=r"only one class, or none, of \d+ responses: \d+ safe, 0 unsafe"):

@@ -34,6 +34,20 @@ SECTION = {
 }
 
 
+def test_off_policy_by_text_whatever_the_tokenizers(tmp_path: Path) -> None:
+    """The bundled model writes, a student with another tokenizer reads: rows are text, and each learns its own tokens."""
+    sampled = {"stage": "rejection_sample", "prompts": 48, "samples_per_prompt": 8, "max_new_tokens": 32, "prompts_per_step": 48}
+    tiny.run(tmp_path, tiny.recipe({"sampled": sampled}, name="teacher", model="bundled", template="r1_zero"))
+    rows = list((tmp_path / "runs/teacher/stages/sampled/data").glob("*.jsonl"))
+    assert rows
+    folder.save(tiny.loaded(), tmp_path / "model")
+    (tmp_path / "short.txt").write_text(tiny.SHORT)
+    taught = {"stage": "sft", "data": "runs/teacher/stages/sampled/data", "epochs": 4, "examples_per_step": 4}
+    log = tiny.run(tmp_path, tiny.recipe({"taught": taught}, name="student", model="model", template="short.txt")).log("taught")
+    assert log.metrics()[0]["too_long"] == 0
+    assert log.metrics()[-1]["loss"] < log.metrics()[0]["loss"]
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     folder.save(tiny.loaded(seed=0), tmp_path / "model")

@@ -226,6 +226,8 @@ def _lost(made: Sequence[Row], clear: Sequence[Row], margin: float) -> str:
     """What to do where no pair is left."""
     if not made:
         return "No problem had two responses with different summaries: sample more, or a model that keeps the form."
+    if all(row["dropped"] == "unreadable" for row in made):
+        return "The judge gave no verdict that can be read: look at judged.jsonl, and choose a model that keeps to the form."
     if not clear:
         most = max(row["margin"] for row in made)
         return f"The largest mean judgement is {most:g}, the margin {margin:g}: lower it, or choose a judge that tells more."
