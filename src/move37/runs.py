@@ -14,7 +14,7 @@
             final/                       a Hugging Face model directory
             data/                        a data set: JSONL, with statistics.json
             quality.json                 a reward_model stage's accuracy, calibration and length bias on held-out rows
-            eval.json                    an evaluate stage's numbers, beside rollouts/sampled.parquet and greedy.parquet
+            eval.json                    an evaluate stage's numbers, beside rollouts/sampled.parquet, greedy.parquet, searched.parquet
             lineage.json                 what the stage was made from; once it has ended, what it made (graph.py)
 
 Example:
@@ -32,7 +32,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -292,11 +292,14 @@ class StageLog:
         rows = [row for row in self.probes() if row["step"] < step]
         _write_rows(self.path / "probe.jsonl", [*rows, _plain({"step": step, **metrics})])
 
-    def evaluation(self, record: Mapping[str, Any], sampled: list[Group], greedy: list[Group]) -> None:
+    def evaluation(
+        self, record: Mapping[str, Any], sampled: list[Group], greedy: list[Group], searched: Sequence[Group] = ()
+    ) -> None:
         """An evaluate stage's numbers and every response they were computed from."""
         shards.write(self.path / "rollouts" / "sampled.parquet", 0, sampled)
-        if greedy:
-            shards.write(self.path / "rollouts" / "greedy.parquet", 0, greedy)
+        for name, groups in (("greedy", greedy), ("searched", list(searched))):
+            if groups:
+                shards.write(self.path / "rollouts" / f"{name}.parquet", 0, groups)
         write_json(self.path / "eval.json", _plain(record))
 
     def truncate_after(self, step: int) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +121,8 @@ def bootstrap(numerators: np.ndarray, denominators: np.ndarray, draws: int = DRA
 
 
 LANGUAGE, READABLE = Language(), Readable()  # as rewards and filters count, whatever a recipe sets
-COUNTED = frozenset({"length", "length/right", "reflective"})  # every other metric is a share
+COUNTED = frozenset({"length", "length/right", "reflective", "tokens", "search/tokens", "search/responses"})
+SIGNED = frozenset({"search/gain"})  # every other metric is a share
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +133,23 @@ class Ratio:
     below: float = 0.0
 
 
-def summarise(sampled: list[Group], greedy: list[Group]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What a tree search made of one problem."""
+
+    group: Group  # the responses that it finished
+    tokens: int  # sampled in all: a beginning that several responses share counts once, what was cut counts too
+
+
+def summarise(sampled: list[Group], greedy: list[Group], searched: Sequence[Searched] = ()) -> dict[str, Any]:
     """All metrics of an evaluation, overall and by task, each `{"value", "low", "high"}`; and accuracy by style.
 
     Args:
         sampled: n responses per problem. Majority metrics use the first k of each problem.
         greedy: one response per problem, or empty.
+        searched: a tree search per problem, or empty. It gives `search` (the vote of what it finished is right), `search/gain`
+            (that less cons@n of the n samples, problem by problem), `search/tokens` and `tokens` (sampled tokens a problem
+            took, of the tree and of the samples) and `search/responses` (finished ones a problem).
 
     Returns:
         `{"problems", "samples", "cannot_tell", "overall", "tasks", "styles"}`. `overall` pools all problems, so a task
@@ -145,14 +157,15 @@ def summarise(sampled: list[Group], greedy: list[Group]) -> dict[str, Any]:
     """
     names = sorted({g.problem.task for g in [*sampled, *greedy]})
     rollouts = [r for g in sampled for r in g.rollouts]
+    trees = {(one.group.problem.task, one.group.problem.id): one for one in searched}
     return {
         "problems": len(sampled),
         "samples": max((len(g.rollouts) for g in sampled), default=0),
         "cannot_tell": sum(r.verdict is Verdict.CANNOT_TELL for r in rollouts),
-        "overall": _metrics(sampled, greedy),
+        "overall": _metrics(sampled, greedy, trees),
         "tasks": {
             name: _metrics(
-                [g for g in sampled if g.problem.task == name], [g for g in greedy if g.problem.task == name]
+                [g for g in sampled if g.problem.task == name], [g for g in greedy if g.problem.task == name], trees
             )
             for name in names
         },
@@ -222,8 +235,8 @@ def _places(text: str) -> list[str]:
     return places
 
 
-def _metrics(sampled: list[Group], greedy: list[Group]) -> dict[str, Interval]:
-    parts = [_problem(group) for group in sampled]
+def _metrics(sampled: list[Group], greedy: list[Group], trees: Mapping[tuple[str, str], Searched]) -> dict[str, Interval]:
+    parts = [_problem(group) | _search(group, trees.get((group.problem.task, group.problem.id))) for group in sampled]
     keys = list(dict.fromkeys(key for part in parts for key in part))
     above = np.array([[part.get(key, Ratio()).above for key in keys] for part in parts]).reshape(len(parts), len(keys))
     below = np.array([[part.get(key, Ratio()).below for key in keys] for part in parts]).reshape(len(parts), len(keys))
@@ -233,7 +246,7 @@ def _metrics(sampled: list[Group], greedy: list[Group]) -> dict[str, Interval]:
         total = below[:, index].sum()
         value = above[:, index].sum() / total if total > 0 else math.nan
         low, high = intervals[index]
-        if low == high and key not in COUNTED:  # all problems alike: a bootstrap would claim to be certain
+        if low == high and key not in COUNTED | SIGNED:  # all problems alike: a bootstrap would claim to be certain
             low, high = wilson(value * len(parts), len(parts))
         out[key] = _interval(value, low, high)
     decided = [r for g in greedy for r in g.rollouts if r.verdict is not Verdict.CANNOT_TELL]
@@ -266,6 +279,21 @@ def _problem(group: Group) -> dict[str, Ratio]:
         out[f"style/{kind}"] = Ratio(sum(s.kind == kind for s in styles), n)
     out["reflective"] = Ratio(sum(s.reflective for s in styles), n)
     return out | _languages(group)
+
+
+def _search(group: Group, tree: Searched | None) -> dict[str, Ratio]:
+    """One problem's part of what a tree search is measured by; nothing where there was none."""
+    if tree is None:
+        return {}
+    voted, found = len(group.rollouts), tree.group.rollouts
+    vote = cons_at_k(found, len(found))
+    return {
+        "search": Ratio(vote, 1),
+        "search/gain": Ratio(vote - cons_at_k(group.rollouts, voted), 1),
+        "search/tokens": Ratio(tree.tokens, 1),
+        "search/responses": Ratio(len(found), 1),
+        "tokens": Ratio(sum(r.length for r in group.rollouts), 1),
+    }
 
 
 def _languages(group: Group) -> dict[str, Ratio]:

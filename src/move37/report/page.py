@@ -22,6 +22,7 @@ METRICS = (
     ("pass@1_greedy", "pass@1, greedy", "share"),
     ("cons@16", "majority of 16 (cons@16)", "share"),
     ("cons@64", "majority of 64 (cons@64)", "share"),
+    ("search", "majority of a tree search", "share"),
     ("pass@4", "pass@4", "share"),
     ("pass@16", "pass@16", "share"),
     ("pass@64", "pass@64", "share"),
@@ -47,6 +48,7 @@ TASK_METRICS = (
 EVALUATION_METRICS = (
     ("pass@1", "pass@1", "share"),
     ("cons@16", "cons@16", "share"),
+    ("search", "tree search", "share"),
     ("length", "length", "number"),
     ("language", "question's language", "share"),
     ("readable", "readable", "share"),

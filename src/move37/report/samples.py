@@ -103,8 +103,8 @@ def _paths(run: Run, stage: str, step: int | None) -> list[Path]:
     by_step = run.log(stage).shards()
     if step is None:
         folder = run.stage(stage) / "rollouts"
-        evaluated = [folder / name for name in ("greedy.parquet", "sampled.parquet") if (folder / name).exists()]
-        return [*by_step.values(), *evaluated]
+        evaluated = [folder / f"{name}.parquet" for name in ("greedy", "sampled", "searched")]
+        return [*by_step.values(), *(path for path in evaluated if path.exists())]
     if step == -1:
         return list(by_step.values())[-1:]
     return [by_step[step]] if step in by_step else []

@@ -47,13 +47,10 @@ def grade(
     items = [(rollout, group.problem) for group in groups for rollout in group.rollouts]
     report = GradeReport(rollouts=len(items))
     for rollout, problem in items:
-        read = READINGS[reading](rollout.prefill, rollout.text)
-        task = tasks[problem.task]
-        rollout.thinking, rollout.answer = read.thinking, read.answer
-        rollout.final = read.answer if task.open_ended or task.whole else read.final
+        why = read(rollout, tasks[problem.task], reading)
         rollout.scores, rollout.error = {}, None
         if rollout.final is None:
-            rollout.scores["accuracy"] = Score(value=0.0, why=read.why)
+            rollout.scores["accuracy"] = Score(value=0.0, why=why)
     started = time.perf_counter()
     verify(items, tasks)
     for line in _lines(rewards, {problem.task for _, problem in items}, reading):
@@ -68,6 +65,14 @@ def grade(
         rollout.error = rollout.error if math.isnan(rollout.reward) else None
     report.ungraded = sum(not rollout.graded for rollout, _ in items)
     return report
+
+
+def read(rollout: Rollout, task: Grader, reading: Reading) -> str:
+    """Fill thinking, answer and final of a response, looking at no gold; returns why it has no answer, or nothing."""
+    found = READINGS[reading](rollout.prefill, rollout.text)
+    rollout.thinking, rollout.answer = found.thinking, found.answer
+    rollout.final = found.answer if task.open_ended or task.whole else found.final
+    return found.why
 
 
 def _lines(rewards: Sequence[Weighted], drawn: set[str], reading: Reading) -> list[Weighted]:

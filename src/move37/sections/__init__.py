@@ -24,6 +24,7 @@ from move37.sections.rejection import RejectionSample
 from move37.sections.reward_model import RewardModel, RewardOptimizer
 from move37.sections.rewrite import Rewrite
 from move37.sections.rl import RL
+from move37.sections.search import Search
 from move37.sections.sft import SFT, SFTOptimizer
 from move37.sections.tasks import TASK_KINDS, AnyTask, FamilyTask, FileTask, GymTask
 from move37.sections.training import Optimizer, TrainingSection
@@ -76,6 +77,7 @@ __all__ = [
     "RewardOptimizer",
     "Rewrite",
     "SFTOptimizer",
+    "Search",
     "Section",
     "StageSection",
     "TrainingSection",

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Share, StageSection, StopEntry
+from move37.sections.search import Search
 from move37.types import Reading
 
 
@@ -33,11 +34,27 @@ class Evaluate(StageSection):
     reward_model: str | None = Field(
         None, description="a reward_model stage (of labels) or its directory, whose verdicts are measured; tasks of family `same`"
     )
+    search: Search | None = Field(
+        None, description="a tree search beside the samples, with as many tokens: {width: 4, exploration: 1.0}"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Evaluate:
         if self.reward_model and self.init != "model":
             raise ValueError(f"init={self.init!r} and reward_model={self.reward_model!r}: one is measured; leave the other out")
+        return self
+
+    @model_validator(mode="after")
+    def _searched(self) -> Evaluate:
+        if self.search is None:
+            return self
+        if self.reward_model:
+            raise ValueError("search: a reward model writes no thought, so no tree grows; leave `search` or `reward_model` out")
+        if self.samples <= self.search.width:
+            raise ValueError(
+                f"search: its budget is what samples={self.samples} take, and its root alone is given width={self.search.width}; "
+                "set samples to a multiple of that, such as 16"
+            )
         return self
 
     def inputs(self) -> dict[str, str]:

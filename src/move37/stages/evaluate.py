@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from move37.errors import RunError
-from move37.report.estimators import summarise
+from move37.errors import RecipeError, RunError
+from move37.report.estimators import Searched, summarise
 from move37.rewards.combine import ACCURACY, grade
 from move37.rollout.draw import Sampling
+from move37.rollout.sampler import Sampler
 from move37.sections import Evaluate, stops
 from move37.stages import voting, watch
 from move37.stages.context import Context
 from move37.stages.scoring import Scorer, Verdicts
+from move37.stages.search import TreeSearch
 from move37.types import Group, Problem, Rollout
 
 AT_ONCE = 32  # problems between two looks at Ctrl-C
@@ -43,6 +45,11 @@ class Evaluation:
         self.tasks = context.chosen(section.tasks)
         self.done = 0
         self.problems = [self._asked(p) for task in self.tasks.values() for p in task.held_out_problems(section.problems)]
+        if section.search and engine and not isinstance(engine, Sampler):
+            raise RecipeError(
+                f"stages.{name}.search: a tree grows from tokens of a model that is sampled here; leave `search` out of what "
+                "asks an endpoint or a script"
+            )
         self.source = context.recipe.model if engine else str(self._measured())
         self.engine = engine or self._loaded()
         self.sampled: list[Group] = []
@@ -57,21 +64,23 @@ class Evaluation:
 
     @property
     def total(self) -> int:
-        """Problems to answer, the greedy pass included."""
-        return len(self.problems) * (1 + self.section.greedy)
+        """Problems to answer, the greedy pass and the search included."""
+        return len(self.problems) * (1 + self.section.greedy + (self.section.search is not None))
 
     def sentence(self) -> str:
         greedy = " and once greedily" if self.section.greedy else ""
-        return f"{len(self.problems)} held-out problems, {self.section.samples} samples each{greedy}, from {self.source}"
+        search = " and a tree search of as many tokens" if self.section.search else ""
+        return f"{len(self.problems)} held-out problems, {self.section.samples} samples each{greedy}{search}, from {self.source}"
 
     def run(self) -> None:
         started = time.perf_counter()
         sampled = self._answer(self.section.samples, self._sampling(self.section.temperature), "sampled")
         greedy = self._answer(1, self._sampling(0.0), "greedy") if self.section.greedy else []
         voting.fill(sampled, self.tasks)
+        searched = self._search(sampled) if self.section.search else []
         seconds = time.perf_counter() - started
-        record = self._record(sampled, greedy) | {"seconds": seconds}
-        self.log.evaluation(record, sampled, greedy)
+        record = self._record(sampled, greedy, searched) | {"seconds": seconds}
+        self.log.evaluation(record, sampled, greedy, [one.group for one in searched])
         self.sampled = sampled
         self.log.finish({"tokens": record["tokens"], "seconds": seconds}, "evaluation")
         value = record["overall"]["pass@1"]
@@ -82,7 +91,7 @@ class Evaluation:
         )
         self.context.display.note(f"{self.name}: {told}")
 
-    def _record(self, sampled: list[Group], greedy: list[Group]) -> dict[str, Any]:
+    def _record(self, sampled: list[Group], greedy: list[Group], searched: list[Searched]) -> dict[str, Any]:
         """The numbers, and everything one needs to repeat or to doubt them."""
         rollouts = [r for g in [*sampled, *greedy] for r in g.rollouts]
         s = self.section
@@ -98,8 +107,9 @@ class Evaluation:
             "reading": s.reading,
             "instruction": s.instruction,
             "prompt_tokens": sum(len(r.token_ids) - r.length for r in rollouts),
-            "tokens": sum(r.length for r in rollouts),
-            **summarise(sampled, greedy),
+            "tokens": sum(r.length for r in rollouts) + sum(one.tokens for one in searched),
+            **({"search": s.search.model_dump()} if s.search else {}),
+            **summarise(sampled, greedy, searched),
         }
 
     def _asked(self, problem: Problem) -> Problem:
@@ -117,16 +127,40 @@ class Evaluation:
         seed = watch.mix(self.context.recipe.seed, "evaluate", what)
         groups: list[Group] = []
         for first in range(0, len(self.problems), AT_ONCE):
-            if self.context.interrupt.asked:
-                self.context.interrupt.stop("everything before this evaluation", self.context.run.resume_command())
+            self._interrupted()
             asked = self.problems[first : first + AT_ONCE]
             part = self.engine.sample(asked, samples, sampling, seed)
             _check_complete(asked, samples, part)
             grade(part, ACCURACY, self.tasks, self.section.reading)
             groups += part
-            self.done += len(part)
-            self.context.display.step({"step": self.done, "tokens": sum(r.length for g in part for r in g.rollouts)})
+            self._shown(len(part), sum(r.length for g in part for r in g.rollouts))
         return groups
+
+    def _search(self, sampled: list[Group]) -> list[Searched]:
+        """A tree for each problem, with the tokens that its samples took."""
+        s = self.section
+        assert s.search is not None and isinstance(self.engine, Sampler)
+        seed = watch.mix(self.context.recipe.seed, "evaluate", "searched")
+        search = TreeSearch(s.search, self.engine, self.tasks, s.reading, seed)
+        found: list[Searched] = []
+        for first in range(0, len(sampled), AT_ONCE):
+            self._interrupted()
+            mine = sampled[first : first + AT_ONCE]
+            budgets = [sum(r.length for r in g.rollouts) for g in mine]
+            part = search.run([g.problem for g in mine], budgets, self._sampling(s.temperature))
+            grade([one.group for one in part], ACCURACY, self.tasks, s.reading)
+            found += part
+            self._shown(len(part), sum(one.tokens for one in part))
+        voting.fill([one.group for one in found], self.tasks)
+        return found
+
+    def _interrupted(self) -> None:
+        if self.context.interrupt.asked:
+            self.context.interrupt.stop("everything before this evaluation", self.context.run.resume_command())
+
+    def _shown(self, problems: int, tokens: int) -> None:
+        self.done += problems
+        self.context.display.step({"step": self.done, "tokens": tokens})
 
 
 def _check_complete(problems: Sequence[Problem], samples: int, groups: Sequence[Group]) -> None:
