@@ -27,6 +27,7 @@ from move37.sections import (
     Partial,
     PreferenceOptimizer,
     RewardOptimizer,
+    Search,
     SFTOptimizer,
 )
 from move37.tasks.draws import DRAWS
@@ -66,6 +67,7 @@ def reference() -> str:
     parts += ["### `partial` of `rl`", _text(Partial), _table(Partial)]
     parts += ["### `draw` of `rl`", "`draw: prioritised`, or `draw: {kind: prioritised, pool: 64}`; see docs/curriculum.md."]
     parts += [_draws()]
+    parts += ["### `search` of `evaluate`", _text(Search), _table(Search)]
     parts += ["### `optimizer`", _text(Optimizer), _table(Optimizer)]
     for kind, own in (("sft", SFTOptimizer), ("reward_model", RewardOptimizer), ("preference", PreferenceOptimizer)):
         parts += [f"### `optimizer` of `{kind}`", _text(own), _table(own)]

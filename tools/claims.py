@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-from claimed import kimi, language, length, r1, reward_models, sparse, tulu3
+from claimed import kimi, language, length, r1, reward_models, sparse, tulu3, value
 
 from move37.recipe import load
 from move37.runs import Run
@@ -38,9 +38,13 @@ EXPERIMENTS = {
     "length": "length.yaml",
     "k1_5": "k1_5.yaml",
     "reward_models": "reward_models.yaml",
+    "value": "value.yaml",
 }
 # sections of the page, in its order
-CLAIMS = (*r1.CLAIMS, *tulu3.CLAIMS, *language.CLAIMS, *sparse.CLAIMS, *kimi.CLAIMS, *length.CLAIMS, *reward_models.CLAIMS)
+CLAIMS = (
+    *(*r1.CLAIMS, *tulu3.CLAIMS, *language.CLAIMS, *sparse.CLAIMS, *kimi.CLAIMS, *length.CLAIMS),
+    *(*value.CLAIMS, *reward_models.CLAIMS),
+)
 
 
 def page() -> str:

@@ -14,7 +14,7 @@
             final/                       a Hugging Face model directory
             data/                        a data set: JSONL, with statistics.json
             quality.json                 a reward_model stage's accuracy, calibration and length bias on held-out rows
-            eval.json                    an evaluate stage's numbers, beside rollouts/sampled.parquet, greedy.parquet, searched.parquet
+            eval.json                    an evaluate stage's numbers, beside rollouts/sampled, greedy and searched.parquet
             lineage.json                 what the stage was made from; once it has ended, what it made (graph.py)
 
 Example:

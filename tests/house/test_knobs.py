@@ -58,7 +58,7 @@ KNOBS = {
     | {"init", "data", "columns", "beta", "length_normalised", "epochs", "examples_per_step", "held_out", "max_tokens"},
     "evaluate": {
         *("init", "tasks", "problems", "samples", "max_new_tokens", "temperature", "top_p", "top_k", "min_p"),
-        *("stop", "greedy", "reading", "instruction", "reward_model"),
+        *("stop", "greedy", "reading", "instruction", "reward_model", "search"),
     },
     "family": TASK | {"family", "knobs", "languages"},
     "reasoning_gym": TASK | {"reasoning_gym", "config"},

@@ -45,7 +45,7 @@ def valued(runs: Sequence[Run]) -> list[str]:
             [
                 ("with lambda 0.95 PPO is worse than GRPO", low.minus(grpo), -1),
                 ("lambda 1 is better than 0.95", high.minus(low), 1),
-                (f"a value function gains less than {GAIN} of pass@1 (lambda 1; shown: gain less {GAIN})", _short(high, grpo), -1),
+                (f"a value function (lambda 1) gains less than {GAIN} of pass@1 (gain less {GAIN})", _short(high, grpo), -1),
                 (f"paying for true steps gains less than {GAIN} of pass@1 (gain less {GAIN})", _short(process, grpo), -1),
             ]
         ),
