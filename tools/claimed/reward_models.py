@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import mean
 
@@ -33,8 +34,9 @@ def quality(runs: Sequence[Run]) -> list[str]:
 
 
 def last(runs: Sequence[Run], stage: str, key: str) -> Estimate:
-    """A metric of training, as the mean over its last steps."""
-    return Estimate(tuple(mean(float(row[key]) for row in run.log(stage).metrics()[-ENDS:]) for run in runs))
+    """A metric of training, as the mean over its last steps; those in which nothing could be told (null) are left out."""
+    told = [[float(row[key]) for row in run.log(stage).metrics()[-ENDS:] if row[key] is not None] for run in runs]
+    return Estimate(tuple(mean(values) if values else math.nan for values in told))
 
 
 def paid(runs: Sequence[Run]) -> list[str]:
