@@ -176,11 +176,13 @@ def test_numbers_of_two_problems_by_hand():
         return Group(problem=problem, rollouts=[fabricate.rollout(problem, i, right=ok) for i, ok in enumerate(right)])
 
     sampled = [group(problems[0], [True, True, True, False]), group(problems[1], [True, False, False, False])]
+    sampled[1].rollouts[0].text = "13\n" + sampled[1].rollouts[0].text  # the only one of two lines, and right
     trees = [Searched(group(problems[0], [False]), 90), Searched(group(problems[1], [True, True, False]), 110)]
     found = summarise(sampled, [], trees)
     values = {key: metric["value"] for key, metric in found["overall"].items()}
     length = sampled[0].rollouts[0].length
     assert values["cons@4"] == 0.5 and values["search"] == 0.5 and values["search/gain"] == 0.0
+    assert values["cons/steps"] == 0.5  # nothing votes for the first problem
     assert values["search/tokens"] == 100 and values["search/responses"] == 2 and values["tokens"] == 4 * length
     assert found["overall"]["search/gain"]["low"] == -1 and found["overall"]["search/gain"]["high"] == 1
     assert "search" not in summarise(sampled, [])["overall"]

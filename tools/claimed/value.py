@@ -53,11 +53,12 @@ def valued(runs: Sequence[Run]) -> list[str]:
 
 
 def searched(runs: Sequence[Run]) -> list[str]:
-    keys = (("pass@1", 3), ("cons@16", 3), ("search", 3), ("search/gain", 3), ("tokens", 0), ("search/tokens", 0))
-    keys += (("search/responses", 1),)
+    keys = (("pass@1", 3), ("cons@16", 3), ("cons/steps", 3), ("search", 3), ("search/gain", 3))
+    keys += (("tokens", 0), ("search/tokens", 0), ("search/responses", 1))
     rows = [[name, *(over(runs, stage, key).text(digits) for key, digits in keys)] for name, stage in SEARCHES.items()]
     gains = {name: over(runs, stage, "search/gain").less(GAIN) for name, stage in SEARCHES.items()}
-    head = ["", "pass@1", "cons@16", "tree search", "gain", "tokens of 16 samples", "of the search", "responses it finished"]
+    head = ["", "pass@1", "cons@16", "votes of samples with steps", "tree search", "gain over cons@16"]
+    head += ["tokens of 16 samples", "of the search", "responses it finished"]
     return [
         *table(head, rows),
         "",

@@ -148,8 +148,9 @@ def summarise(sampled: list[Group], greedy: list[Group], searched: Sequence[Sear
         sampled: n responses per problem. Majority metrics use the first k of each problem.
         greedy: one response per problem, or empty.
         searched: a tree search per problem, or empty. It gives `search` (the vote of what it finished is right), `search/gain`
-            (that less cons@n of the n samples, problem by problem), `search/tokens` and `tokens` (sampled tokens a problem
-            took, of the tree and of the samples) and `search/responses` (finished ones a problem).
+            (that less cons@n of the n samples, problem by problem), `cons/steps` (the vote of those samples that have two
+            lines or more: a tree extends no others), `search/tokens` and `tokens` (sampled tokens a problem took, of the
+            tree and of the samples) and `search/responses` (finished ones a problem).
 
     Returns:
         `{"problems", "samples", "cannot_tell", "overall", "tasks", "styles"}`. `overall` pools all problems, so a task
@@ -287,9 +288,11 @@ def _search(group: Group, tree: Searched | None) -> dict[str, Ratio]:
         return {}
     voted, found = len(group.rollouts), tree.group.rollouts
     vote = cons_at_k(found, len(found))
+    stepped = [r for r in group.rollouts if "\n" in r.text]
     return {
         "search": Ratio(vote, 1),
         "search/gain": Ratio(vote - cons_at_k(group.rollouts, voted), 1),
+        "cons/steps": Ratio(cons_at_k(stepped, len(stepped)), 1),
         "search/tokens": Ratio(tree.tokens, 1),
         "search/responses": Ratio(len(found), 1),
         "tokens": Ratio(sum(r.length for r in group.rollouts), 1),
