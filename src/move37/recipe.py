@@ -23,6 +23,7 @@ from move37.errors import RecipeError, nearest
 from move37.rewards import REWARDS
 from move37.rewards.modelled import mismatch
 from move37.sections import (
+    RL,
     STAGE_KINDS,
     TASK_KINDS,
     AnyStage,
@@ -80,6 +81,8 @@ class Recipe(Section):
             if "tasks" in stage.READS and not self.tasks:
                 raise ValueError(f"stages.{name} needs problems, but the recipe has no `tasks`")
             for key, value in stage.inputs().items():
+                if key == "search.value":
+                    _check_value(f"stages.{name}.{key}", value, earlier)
                 if "/" not in value or not stage.takes_directory(key):
                     self._check_input(f"stages.{name}.{key}", value, stage.wants(key), earlier)
                 if value in earlier:
@@ -123,6 +126,14 @@ class Recipe(Section):
     def to_yaml(self) -> str:
         """The resolved recipe: every field that applies, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _check_value(key: str, value: str, earlier: dict[str, StageSection]) -> None:
+    """Raises ValueError where no earlier stage of that name has trained a value model."""
+    valued = [name for name, stage in earlier.items() if isinstance(stage, RL) and stage.build_algorithm().needs_values]
+    if value not in valued:
+        told = nearest(value, valued) if valued else "no earlier stage does; set `algorithm: ppo` in one"
+        raise ValueError(f"{key}={value!r} is no earlier rl stage that trains a value model; {told}")
 
 
 def _check_rows(key: str, stage: StageSection, value: str, maker: StageSection) -> None:

@@ -12,6 +12,7 @@
             probe.jsonl  probe/step-000123.parquet      the same held-out problems; step 0 is before training
             checkpoints/step-000123/     the checkpoint module's
             final/                       a Hugging Face model directory
+            value/                       an rl stage's value model, where its algorithm trains one
             data/                        a data set: JSONL, with statistics.json
             quality.json                 a reward_model stage's accuracy, calibration and length bias on held-out rows
             eval.json                    an evaluate stage's numbers, beside rollouts/sampled, greedy and searched.parquet
@@ -264,6 +265,11 @@ class StageLog:
     def final(self) -> Path:
         """Where the stage's model lies once it has ended: a Hugging Face directory."""
         return self.path / "final"
+
+    @property
+    def value(self) -> Path:
+        """The value model of an `rl` stage that trained one."""
+        return self.path / "value"
 
     @property
     def data(self) -> Path:

@@ -143,7 +143,7 @@ def _raw(tasks: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(stage: Evaluate) -> dict[str, Any]:
-    return stage.model_dump(mode="json", exclude={"init", "tasks"}, exclude_unset=True)
+    return stage.model_dump(mode="json", exclude={"init", "tasks", "search"}, exclude_unset=True)
 
 
 def _anchored(task: Any, recipe: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ ERRORS = {
 }
 RUN = {"create", "open", "base", "lineage", "changes", "adopt", "forget", "resume_command", "stage", "log", "close"}
 LOG = {
-    *("checkpoints", "final", "data", "record", "rollouts", "rows", "probe", "evaluation", "truncate_after"),
+    *("checkpoints", "final", "value", "data", "record", "rollouts", "rows", "probe", "evaluation", "truncate_after"),
     *("begin", "finish", "lineage", "done"),
     *("metrics", "probes", "eval", "shards"),
 }

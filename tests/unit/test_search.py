@@ -10,6 +10,7 @@ import torch
 
 import fabricate
 import tiny
+from move37 import shards
 from move37.errors import RecipeError
 from move37.learner.batch import Example
 from move37.learner.learner import Learner
@@ -23,8 +24,9 @@ from move37.rollout.tree import Tree
 from move37.runs import deterministic
 from move37.sections import Optimizer, Search
 from move37.stages import evaluate_checkpoint
+from move37.stages.context import Device
 from move37.stages.engines import POLICIES
-from move37.stages.search import TreeSearch
+from move37.stages.search import Judge, TreeSearch
 from move37.types import Group, Problem
 
 SAMPLING = Sampling(max_new_tokens=48)
@@ -81,6 +83,15 @@ def test_a_vote_moves_the_value_of_what_was_there_before():
     # B: one 14 and four 15; greedy in it goes down to one of its children, all 5/8: the first
     assert tree.bound(b, tree.values()) == pytest.approx((2 + 4 * 5) / 8 / 5)
     assert tree.leaf().tokens == (*B, 0)
+
+
+def test_a_value_model_is_believed_where_one_is_asked():
+    """Two say 1, one says 2; the value model likes the one that says 2."""
+    tree = Tree(width=3, exploration=0.0)
+    for step, answer, value in ((A, "1", 0.2), (A, "1", 0.4), (B, "2", 0.9)):
+        tree.add(tree.root, step, False, answer, value)
+    assert tree.values() == [0.2, 0.4, 0.9] and tree.bound(tree.root.children[A], tree.values()) == pytest.approx(0.3)
+    assert tree.leaf().tokens == B
 
 
 def test_what_was_found_lifts_all_nodes_above_it():
@@ -199,10 +210,41 @@ def test_an_evaluation_with_a_search(tmp_path):
             (tmp_path / place / name).symlink_to(tmp_path / name)
     logs = [tiny.run(tmp_path / place, wanted).log("eval") for place in ("one", "two")]
     records = [{k: v for k, v in deterministic(log.eval()).items() if k != "model"} for log in logs]
-    assert records[0] == records[1] and records[0]["search"] == {"width": 2, "exploration": 1.0}
+    assert records[0] == records[1] and records[0]["search"] == {"width": 2, "value": None, "exploration": 1.0}
     overall = records[0]["overall"]
     assert overall["tokens"] == overall["search/tokens"] and 0 <= overall["search"]["value"] <= 1
     assert (logs[0].path / "rollouts" / "searched.parquet").exists()
+
+
+PPO = {"stage": "rl", "steps": 1, "prompts_per_step": 2, "samples_per_prompt": 2, "max_new_tokens": 16, "algorithm": "ppo"}
+PPO |= {"rewards": {"accuracy": 1.0}, "optimizer": {"lr": 1e-2}}
+REWARD = "def early(rollout, problem):\n    return float((rollout.token_ids < 60).mean())\n"
+
+
+def test_a_value_model_that_ppo_left_guides_the_search(tmp_path):
+    folder.save(tiny.loaded(), tmp_path / "model")
+    (tmp_path / "short.txt").write_text(tiny.SHORT)
+    section = {"stage": "evaluate", "problems": 2, "samples": 4, "max_new_tokens": 24, "greedy": False}
+    guided = {**section, "init": "ppo", "search": {"width": 2, "value": "ppo"}}
+    (tmp_path / "reward.py").write_text(REWARD)
+    paid = {**PPO, "rewards": {"reward.py:early": 1.0}}
+    made = tiny.run(tmp_path, tiny.recipe({"ppo": paid, "eval": guided}, model="model", template="short.txt"))
+    overall = made.log("eval").eval()["overall"]
+    assert overall["tokens"] == overall["search/tokens"] and "search.value" in made.log("eval").lineage["parents"]
+    judge = Judge(made.log("ppo").value, Device.choose(made.recipe.hardware))
+    groups = shards.read(made.log("eval").path / "rollouts" / "searched.parquet")
+    values = judge.values([r for g in groups for r in g.rollouts])
+    assert len(set(values)) > 1  # a head that has learned: before its first update it says 0 of everything
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("pop", "did you mean 'ppo'"), ("grpo", "'grpo' is no earlier rl stage that trains a value"), ("model", "'model' is no")],
+)
+def test_a_value_model_that_nobody_trains_is_refused_with_the_recipe(value, told):
+    stages = {"ppo": PPO, "grpo": {**PPO, "algorithm": "grpo"}, "eval": {"stage": "evaluate", "search": {"value": value}}}
+    with pytest.raises(RecipeError, match=told):
+        tiny.recipe(stages, model="bundled")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from move37.runs import Run
 GAIN = 0.03  # of accuracy: what would count as a reason to have it
 ARMS = {"GRPO": "grpo", "PPO, lambda 0.95": "ppo_95", "PPO, lambda 1": "ppo_1", "GRPO, paid for true steps": "process"}
 STEPPED = ("countdown", "word")  # tasks whose thoughts have equations
-SEARCHES = {"base": "base_search", "after GRPO": "grpo_search"}
+SEARCHES = {"base": "base_search", "after GRPO": "grpo_search", "after PPO, guided by its value model": "ppo_search"}
 LAST = 10  # steps of RL
 
 
@@ -83,7 +83,8 @@ CLAIMS = (
     Claim(
         "No tree search",
         "MCTS did not get beyond its value model (R1, 4.2); a long thought searches by itself (Kimi k1.5, 2.3.1). Here: the same "
-        "sampled tokens, problem by problem, on a tree of steps valued by the votes of its responses, against consensus.",
+        "sampled tokens, problem by problem, on a tree of steps (valued by the votes of its responses, or by PPO's value model), "
+        "against consensus.",
         "value",
         tuple(SEARCHES.values()),
         searched,

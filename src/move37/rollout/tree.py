@@ -34,7 +34,8 @@ class Tree:
     """UCT (Kocsis and Szepesvari 2006) over the steps of one problem's responses.
 
         choose   the child with the largest  Q + exploration sqrt(ln N_parent / N),  N the finished responses through it
-        Q        mean over these of their value: the share of this problem's finished responses with their answer
+        Q        mean over these of their value: what a value model gives it, or the share of this problem's finished responses
+                 with its answer
 
     A node is extended `width` times, and its subtree is closed when all of it has ended or is extended: DeepSeek-R1's limit
     on extensions (arXiv 2501.12948, 4.2). Once the whole tree is closed the limit of every node rises by `width`.
@@ -45,6 +46,7 @@ class Tree:
         self.root = Node()
         self.limit = width
         self.answers: list[str | None] = []  # of the finished responses, in the order they were added; None: it has none
+        self.given: list[float | None] = []  # what a value model says of them; None: nobody was asked
 
     def leaf(self) -> Node:
         """The node to sample `width` continuations from."""
@@ -57,22 +59,24 @@ class Tree:
             node = max(going, key=lambda child: self.bound(child, values))
         return node
 
-    def add(self, node: Node, step: tuple[int, ...], ended: bool, answer: str | None) -> None:
+    def add(self, node: Node, step: tuple[int, ...], ended: bool, answer: str | None, value: float | None = None) -> None:
         """A finished response through `node`, which `step` continues; `ended`: no token follows that step."""
         node.drawn += 1
         tokens = (*node.tokens, *step)
         child = node.children.setdefault(tokens, Node(tokens, node, ended))
         number = len(self.answers)
         self.answers.append(answer)
+        self.given.append(value)
         above: Node | None = child
         while above is not None:
             above.passed.append(number)
             above = above.parent
 
     def values(self) -> list[float]:
-        """Of each finished response, the share of all of them that answer the same; 0 where it has no answer."""
+        """Of each finished response what it was given, or the share of all of them that answer the same; without an answer 0."""
         counts = Counter(answer for answer in self.answers if answer is not None)
-        return [counts[answer] / len(self.answers) if answer is not None else 0.0 for answer in self.answers]
+        shares = [counts[answer] / len(self.answers) if answer is not None else 0.0 for answer in self.answers]
+        return [share if given is None else given for share, given in zip(shares, self.given, strict=True)]
 
     def bound(self, child: Node, values: list[float]) -> float:
         """The upper confidence bound of a node that is not the root."""

@@ -14,7 +14,7 @@ from move37.types import Reading
 class Evaluate(StageSection):
     """Held-out problems, sampled and greedy."""
 
-    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "reward_model": "reward_model"}
+    INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint", "reward_model": "reward_model", "search": "checkpoint"}
     MAKES: ClassVar[Artefact | None] = "evaluation"
 
     stage: Literal["evaluate"]
@@ -35,7 +35,7 @@ class Evaluate(StageSection):
         None, description="a reward_model stage (of labels) or its directory, whose verdicts are measured; tasks of family `same`"
     )
     search: Search | None = Field(
-        None, description="a tree search beside the samples, with as many tokens: {width: 4, exploration: 1.0}"
+        None, description="a tree search beside the samples, with as many tokens: {width: 4, value, exploration: 1.0}"
     )
 
     @model_validator(mode="after")
@@ -58,4 +58,7 @@ class Evaluate(StageSection):
         return self
 
     def inputs(self) -> dict[str, str]:
-        return {"reward_model": self.reward_model} if self.reward_model else {"init": self.init}
+        if self.reward_model:
+            return {"reward_model": self.reward_model}
+        guide = self.search.value if self.search else None
+        return {"init": self.init, **({"search.value": guide} if guide else {})}

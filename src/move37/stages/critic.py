@@ -27,10 +27,10 @@ class Critic:
 
     def __init__(self, context: Context, section: RL, algorithm: Algorithm, updates: int, wreck: Path) -> None:
         self.algorithm = algorithm
-        model = folder.load(context.source(section), torch.float32, context.device.device, scalar=True).model
+        self.loaded = folder.load(context.source(section), torch.float32, context.device.device, scalar=True)
         settings = section.optimizer.model_copy(update={"lr": section.optimizer.lr * algorithm.value_rate})
         kernels, autocast = context.recipe.hardware.kernels, context.device.autocast
-        self.learner = Learner(model, settings, updates, section.tokens_per_microbatch, autocast, wreck, kernels)
+        self.learner = Learner(self.loaded.model, settings, updates, section.tokens_per_microbatch, autocast, wreck, kernels)
 
     def judge(self, examples: Sequence[Example], rewards: Sequence[float]) -> tuple[list[Example], dict[str, float]]:
         """Give each learned token of `examples` its advantage; forced ones are no actions and get none.

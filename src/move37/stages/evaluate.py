@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from move37.errors import RecipeError, RunError
+from move37.models import folder, vocabulary
 from move37.report.estimators import Searched, summarise
 from move37.rewards.combine import ACCURACY, grade
 from move37.rollout.draw import Sampling
@@ -18,7 +19,7 @@ from move37.sections import Evaluate, stops
 from move37.stages import voting, watch
 from move37.stages.context import Context
 from move37.stages.scoring import Scorer, Verdicts
-from move37.stages.search import TreeSearch
+from move37.stages.search import Judge, TreeSearch
 from move37.types import Group, Problem, Rollout
 
 AT_ONCE = 32  # problems between two looks at Ctrl-C
@@ -50,9 +51,23 @@ class Evaluation:
                 f"stages.{name}.search: a tree grows from tokens of a model that is sampled here; leave `search` out of what "
                 "asks an endpoint or a script"
             )
+        self.judge = self._judge() if section.search and section.search.value else None
         self.source = context.recipe.model if engine else str(self._measured())
         self.engine = engine or self._loaded()
         self.sampled: list[Group] = []
+
+    def _judge(self) -> Judge:
+        """The value model that guides the search.
+
+        Raises:
+            RecipeError: it reads other tokens than the measured model writes.
+        """
+        assert self.section.search is not None and self.section.search.value is not None
+        path = self.context.run.log(self.section.search.value).value
+        told = vocabulary.difference(*(folder.load_tokenizer(p) for p in (self._measured(), path)))
+        if told:
+            raise RecipeError(f"stages.{self.name}.search.value: another tokenizer than that of the measured model: {told}")
+        return Judge(path, self.context.device)
 
     def _measured(self) -> Path:
         return self.context.directory(self.section.reward_model or self.section.init)
@@ -141,7 +156,7 @@ class Evaluation:
         s = self.section
         assert s.search is not None and isinstance(self.engine, Sampler)
         seed = watch.mix(self.context.recipe.seed, "evaluate", "searched")
-        search = TreeSearch(s.search, self.engine, self.tasks, s.reading, seed)
+        search = TreeSearch(s.search, self.engine, self.tasks, s.reading, seed, self.judge)
         found: list[Searched] = []
         for first in range(0, len(sampled), AT_ONCE):
             self._interrupted()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from move37 import rewards
+from move37 import checkpoint, rewards
 from move37.checkpoint import cpu_copy
 from move37.errors import NoSignal
 from move37.learner.batch import Example
@@ -156,6 +156,11 @@ class RLTraining(OnPolicy):
 
     def score(self, metrics: dict[str, Any]) -> float | None:
         return metrics["pass@1"]
+
+    def after(self) -> dict[str, Any]:
+        if self.critic is not None:
+            checkpoint.export(self.log.value, self.critic.loaded)
+        return super().after()
 
     def extra_state(self) -> dict[str, Any]:
         partial = {"partial": self.partial.state()} if self.partial else {}
