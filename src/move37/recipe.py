@@ -65,7 +65,7 @@ class Recipe(Section):
     @field_validator("model")
     @classmethod
     def _weights(cls, value: str | None) -> str | None:
-        if value is not None and "://" in value:
+        if value is not None and re.match(r"\w+://", value):  # what `move37 eval` measures is named "m at http://..."
             raise ValueError(
                 "an endpoint has no weights to train and can not go on from given tokens; give `bundled` or a model directory, "
                 "and measure an endpoint with move37 eval --endpoint"
