@@ -6,6 +6,7 @@ import random
 import re
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import tiny
 from move37 import tasks
 from move37.errors import TaskError
 from move37.rewards.consistent import share
+from move37.rewards.steps import evaluate
 from move37.sections import FamilyTask, GymTask
 from move37.tasks.base import Task
 from move37.tasks.check import check
@@ -273,6 +275,20 @@ def test_some_demonstrations_check_themselves() -> None:
     asked = task("chain", EN)
     thoughts = [demonstrate(asked, asked.problem(i, "train"), random.Random(i))[0] for i in range(200)]
     assert sum("Check:" in thought for thought in thoughts) == pytest.approx(60, abs=4 * (200 * 0.3 * 0.7) ** 0.5)
+
+
+def test_careless_demonstrations_go_on_from_what_they_wrote() -> None:
+    asked = task("word", EN)
+    equation = re.compile(r"(\d+[-+*]\d+)=(\d+)")
+    true = []
+    for index in range(100):
+        thought, reply = demonstrate(asked, asked.problem(index, "train"), random.Random(index), slips=0.5)
+        lines = equation.findall(thought)
+        true += [evaluate(left) == int(right) for left, right in lines]
+        assert all(later[0].startswith(before[1]) for before, later in pairwise(lines) if "Check" not in thought)
+        if "Check" not in thought:
+            assert reply.endswith(f"\\boxed{{{lines[-1][1]}}}.")
+    assert 0.4 < sum(true) / len(true) < 0.65  # a check is only written under what is right, and is true
 
 
 def test_what_nobody_can_demonstrate() -> None:

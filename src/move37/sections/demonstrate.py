@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from move37.sections.base import COUNTS, Artefact, Positive, Rows, StageSection
+from move37.sections.base import COUNTS, Artefact, Positive, Rows, Share, StageSection
 
 
 class Demonstrate(StageSection):
-    """Good responses by the tasks' own writers, as data for SFT."""
+    """Good responses by the tasks' own writers, as data for SFT; careless ones where `slips` says so."""
 
     INPUTS: ClassVar[dict[str, Artefact]] = {"init": "checkpoint"}
     MAKES: ClassVar[Artefact | None] = "data"
@@ -20,6 +20,7 @@ class Demonstrate(StageSection):
     init: str = COUNTS
     tasks: list[str] | None = Field(None, description="task names, drawn by their weights; all where not given")
     rows: Positive = Field(description="rows of the data set: problems of those training may see, one response each")
+    slips: Share = Field(0.0, description="chance that one worked step goes wrong, as careless people's do; searches and general replies have none")
 
     def makes_rows(self) -> Rows:
         return "replies"

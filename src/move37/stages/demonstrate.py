@@ -54,7 +54,7 @@ class Demonstration(Making):
 
     def _row(self, problem: Problem, rng: random.Random) -> Row:
         task = self.tasks[problem.task]
-        response = RESPONSE.format(*demonstrate(task, problem, rng))
+        response = RESPONSE.format(*demonstrate(task, problem, rng, self.section.slips))
         return dataset.row(self.name, problem, response, dataset.length(response, self.tokenizer)) | labelled(task, problem)
 
     def _size(self, number: int) -> int:

@@ -21,11 +21,15 @@ SUMMARIES = {
 }
 
 
-def demonstrate(task: Task, problem: Problem, rng: random.Random) -> tuple[str, str]:
-    """(thought, reply), both in the question's language and right by the task's verifier.
+def demonstrate(task: Task, problem: Problem, rng: random.Random, slips: float = 0.0) -> tuple[str, str]:
+    """(thought, reply), both in the question's language and, without slips, right by the task's verifier.
 
     Of a reasoning problem the thought is a worked solution, sometimes checked, and the reply a sentence with the answer in
     \\boxed{}; of a general or safety prompt a short line and a good reply. A translation is in the language asked for.
+
+    Args:
+        slips: chance that one worked step goes wrong; later steps go on from the wrong number, and the reply tells what came
+            out. A search and a general reply have none.
 
     Raises:
         TaskError: nobody in the tiny world can do that task.
@@ -38,7 +42,7 @@ def demonstrate(task: Task, problem: Problem, rng: random.Random) -> tuple[str, 
     if source == "countdown":
         lines, answer = _found(problem, language, rng)
     elif source in SOLVERS:
-        lines, answer = _worked(problem, source, language, rng)
+        lines, answer = _worked(problem, source, language, rng, slips)
     else:
         raise TaskError(f"tasks.{task.name}: nobody in the tiny world can demonstrate {source or 'it'}; only its own families, "
                         f"{', '.join(sorted(SOLVERS))} and countdown")  # fmt: skip
@@ -61,10 +65,11 @@ def _found(problem: Problem, language: str, rng: random.Random) -> tuple[list[st
         patience += 1
 
 
-def _worked(problem: Problem, source: str, language: str, rng: random.Random) -> tuple[list[str], str]:
-    lines, answer = SOLVERS[source](problem.meta, rng, 0.0)
+def _worked(problem: Problem, source: str, language: str, rng: random.Random, slips: float) -> tuple[list[str], str]:
+    lines, answer = SOLVERS[source](problem.meta, rng, slips)
     lines = voiced(lines, language, rng, switches=0.0)
     if rng.random() < CHECKED:
-        check, _ = CHECKERS[source](problem.meta, answer)
-        lines += [WORDS[language]["check"], *check, WORDS[language]["ok"]]
+        check, agrees = CHECKERS[source](problem.meta, answer)
+        if agrees:  # who slips does not look again
+            lines += [WORDS[language]["check"], *check, WORDS[language]["ok"]]
     return lines, answer
