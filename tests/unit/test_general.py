@@ -279,7 +279,7 @@ def test_some_demonstrations_check_themselves() -> None:
 
 def test_careless_demonstrations_go_on_from_what_they_wrote() -> None:
     asked = task("word", EN)
-    equation = re.compile(r"(\d+[-+*]\d+)=(\d+)")
+    equation = re.compile(r"(-?\d+[-+*]\d+)=(-?\d+)")
     true = []
     for index in range(100):
         thought, reply = demonstrate(asked, asked.problem(index, "train"), random.Random(index), slips=0.5)

@@ -20,7 +20,7 @@ class Demonstrate(StageSection):
     init: str = COUNTS
     tasks: list[str] | None = Field(None, description="task names, drawn by their weights; all where not given")
     rows: Positive = Field(description="rows of the data set: problems of those training may see, one response each")
-    slips: Share = Field(0.0, description="chance that one worked step goes wrong, as careless people's do; searches and general replies have none")
+    slips: Share = Field(0.0, description="chance that one worked step goes wrong; searches and general replies have no slips")
 
     def makes_rows(self) -> Rows:
         return "replies"
