@@ -1,4 +1,4 @@
-"""RL does not start where a model never solves a problem, and what rescues it."""
+"""RL does not start where a model hardly ever solves a problem, and what rescues it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sparse(runs: Sequence[Run]) -> list[str]:
         "",
         *verdict(
             [
-                ("RL moves a base that never solves a problem (the claim is that it does not)", alone.minus(found["base"]), 0),
+                ("RL moves a base that hardly ever solves one (the claim is that it does not)", alone.minus(found["base"]), 0),
                 (f"a curriculum lifts it by more than {LIFT}", found["RL, easy ones first"].minus(alone).less(LIFT), 1),
                 (f"partial credit lifts it by more than {LIFT}", found["RL with partial credit"].minus(alone).less(LIFT), 1),
             ]
