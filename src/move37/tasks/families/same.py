@@ -17,22 +17,35 @@ from move37.tasks.families.base import Fields
 from move37.tasks.families.forms import FORMS, Forms, read, reduced, twin, value_of, write
 from move37.types import Score
 
+# Not all is hard: share of given answers that are in the form of the correct one whatever is drawn, and of wrong ones that are no
+# twins but the answer to another question
+ALIKE, FAR = 0.3, 0.3
 VERDICTS = {True: "correct", False: "incorrect"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Same(Forms):
-    """As `forms`, one step up: half of the given answers are right in another form, half are a slip away."""
+    """As `forms`, one step up: half of the given answers are right, mostly in another form; most others are a slip away."""
 
     name: ClassVar[str] = "same"
 
     def draw(self, rng: random.Random) -> Fields:
         asked = super().draw(rng)
         first, second = rng.choices(FORMS[self.kind], k=2)
+        second = first if rng.random() < ALIKE else second
         gold = write(asked, value_of(asked), first, rng)
         same = rng.random() < 0.5
-        given = write(asked, value_of(asked), second, rng) if same else twin(asked, second, rng)
+        given = write(asked, value_of(asked), second, rng) if same else self._other(asked, gold, second, rng)
         return {"kind": self.kind, "asked": super().ask(asked, "en", rng), "gold": gold, "given": given, "same": same}
+
+    def _other(self, asked: Fields, gold: str, form: str, rng: random.Random) -> str:
+        """A wrong answer: a twin, or the answer to another question."""
+        if rng.random() < FAR:
+            another = super().draw(rng)
+            text = write(another, value_of(another), form, rng)
+            if read(self.kind, text) != read(self.kind, gold):
+                return text
+        return twin(asked, form, rng)
 
     def key(self, fields: Fields) -> str:
         return self.ask(fields, "en", random.Random(0))
