@@ -7,12 +7,14 @@ import json
 import pytest
 
 import tiny
+from chat_server import Answer, chat, serve
 from move37 import tasks
-from move37.errors import TaskError
+from move37.endpoint import Reply
+from move37.errors import NothingAccepted, RunError, TaskError
 from move37.report.live import Live
 from move37.rewards.reading import READINGS
 from move37.runs import Run
-from move37.stages import demonstrate, run_recipe
+from move37.stages import demonstrate, instructions, run_recipe
 from move37.types import Verdict
 
 TASKS = {
@@ -91,3 +93,59 @@ def test_what_nobody_can_demonstrate_is_refused_at_once(tmp_path):
     gym = {"common": {"reasoning_gym": "gcd"}}
     with pytest.raises(TaskError, match=r"tasks\.common: nobody.*gcd"):
         run(tmp_path, {"general": {"stage": "demonstrate", "rows": 5}}, tasks=gym)
+
+
+# ------------------------------------------------------------------------------------------------------ by an endpoint
+
+
+def asked(url, **section):
+    by = {"base_url": url, "model": "writer", "attempts": 2, "concurrency": 1}
+    return {"general": {"stage": "demonstrate", "tasks": ["greet", "request"], "rows": 12, "by": by, **section}}
+
+
+def test_by_an_endpoint_that_goes_down_in_between(tmp_path, monkeypatch):
+    """What was written is not paid again; what is in no form is dropped, by cause."""
+    monkeypatch.setattr(demonstrate, "ROWS_PER_STEP", 6)
+    failing = True
+    bad = {2: chat("Well, <answer>hi</answer>"), 4: chat("", finish="stop"), 5: chat("<think>so", finish="length")}
+
+    def script(body, number):
+        if failing and number >= 8:
+            return Answer(b"busy", status=503)
+        return bad.get(number, chat("<think>A greeting.</think>\n\nGood day!"))
+
+    with serve(script) as server:
+        with pytest.raises(RunError, match=r"requests without a text: status 503.*--resume"):
+            run(tmp_path, asked(server.url))
+        failing = False
+        before = {json.dumps(body) for body in server.seen[:8]}
+        done = len(server.seen)
+        made, _ = run(tmp_path, asked(server.url), "resume")
+        assert not before & {json.dumps(body) for body in server.seen[done:]}
+        told = server.seen[0]["messages"][0]["content"]
+    log = made.log("general")
+    statistics = json.loads((log.data / "statistics.json").read_text())
+    assert "Think first" in told and "Refuse what would do harm" in told
+    assert set(statistics["dropped"]) <= {"tags", "empty", "cut_off"} and sum(statistics["dropped"].values()) >= 2
+    kept = rows(log)
+    assert len(kept) == 12 - sum(statistics["dropped"].values())
+    assert {row["response"] for row in kept} == {"<think>A greeting.</think><answer>Good day!</answer>"}
+    assert {row["answer"] for row in kept} == {"Good day!"} and "dropped" not in kept[0]
+
+
+def test_garbage_nobody_there_and_tasks_with_a_rule(tmp_path):
+    with serve(lambda body, number: chat("<answer>")) as server:
+        with pytest.raises(NothingAccepted, match=r"none of 12 rows is left. Dropped: tags 12"):
+            run(tmp_path, asked(server.url))
+        with pytest.raises(TaskError, match=r"general.by: task chain has an answer that a rule verifies.*rejection_sample"):
+            run(tmp_path, asked(server.url, tasks=["greet", "chain"]), "force")
+        gone = server.url
+    with pytest.raises(RunError, match=r"requests without a text: no connection"):
+        run(tmp_path, asked(gone), "force")
+
+
+def test_a_thought_that_the_server_parts_from_the_text():
+    assert instructions.replied(Reply(text="Hello!", thinking=" A greeting. ")) == ("A greeting.", "Hello!", "")
+    assert instructions.replied(Reply(text="<think>One.</think>Hello!", thinking="Two.")) == ("One.", "Hello!", "")
+    assert instructions.replied(Reply(text="Hello!")) == ("", "Hello!", "")
+    assert instructions.replied(Reply(text="<answer>x</answer>")) == ("", "", "tags")

@@ -32,6 +32,11 @@ SUMMARY_TASK = (
     "solve the question yourself."
 )
 SUMMARY_FORM = "Reply with the solution alone, ending in the final answer in \\boxed{}: no preface, no tags, no remark after it."
+REPLY_TASK = (
+    "You reply to what a user says. Think first, in one to three short sentences in the user's language, about what is wanted. "
+    "Then reply briefly and kindly, in the language that is asked for. Refuse what would do harm, and offer something harmless."
+)
+REPLY_FORM = "Write the thought between <think> and </think>, then the reply, and nothing else."
 TAGS = re.compile(r"</?(?:think|answer)>")
 
 
@@ -44,6 +49,21 @@ def summary_messages(question: str, thought: str, answer: str) -> Messages:
     """Sum this thought up. The answer is that of the response: what is summed up has been verified."""
     parts = [("Question", question), ("Chain of thought", thought), ("Its final answer", answer)]
     return verdicts.compose(SUMMARY_TASK, parts, SUMMARY_FORM, MATERIAL)
+
+
+def reply_messages(question: str) -> Messages:
+    """Reply to this, after a short thought."""
+    return verdicts.compose(REPLY_TASK, [("User", question)], REPLY_FORM, MATERIAL)
+
+
+def replied(reply: Reply) -> tuple[str, str, str]:
+    """(thought, reply, ""), or ("", "", why there is none) as `written`. A server may part the thought from the text."""
+    text, dropped = written(reply)
+    if dropped:
+        return "", "", dropped
+    before, marked, _ = (reply.text or "").rpartition("</think>")
+    thought = (before.rpartition("<think>")[2] if marked else reply.thinking or "").strip()
+    return ("", "", "tags") if TAGS.search(thought) else (thought, text, "")
 
 
 def written(reply: Reply) -> tuple[str, str]:
