@@ -309,3 +309,17 @@ def test_before_and_after_are_over_the_same_problems(tmp_path):
     assert summary.sides(Run.open(path)) == names[:1]
     built = summary.build(Run.open(path))
     assert built["before"] is None and list(built["evaluations"]) == names
+
+
+def test_the_table_of_evaluations_has_a_column_for_a_search_where_there_was_one():
+    def table(*overall):
+        found = {f"e{i}": {"problems": 4, "tasks": ["chain"], "overall": mine} for i, mine in enumerate(overall)}
+        made = page._evaluations(found)
+        return made["evaluation_metrics"], {name: row["cells"] for name, row in made["evaluations"].items()}
+
+    plain = {"pass@1": {"value": 0.25, "low": 0.0, "high": 0.5}}
+    searched = plain | {"search": {"value": 0.5, "low": 0.25, "high": 0.75}}
+    assert table(plain, searched) == ([], {})  # two are compared above it
+    head, cells = table(plain, plain, searched)
+    assert head == ["pass@1", "tree search"] and cells["e0"][1] == "–" and cells["e2"][1] == "50.0% [25.0, 75.0]"
+    assert table(plain, plain, plain)[0] == ["pass@1"]

@@ -91,8 +91,7 @@ def _content(run: Run) -> dict[str, Any]:
         "task_metrics": [label for _, label, _ in TASK_METRICS],
         "tasks": {name: _task(sides) for name, sides in found["tasks"].items()},
         "styles": _styles(found["styles"]),
-        "evaluation_metrics": [label for _, label, _ in EVALUATION_METRICS],
-        "evaluations": {name: _row(it) for name, it in found["evaluations"].items()} if len(found["evaluations"]) > 2 else {},
+        **_evaluations(found["evaluations"]),
         "charts": {name: _charts(log.metrics(), log.probes()) for name, log in logs.items()},
         "compared": {name: _compared(run, name) for name in comparisons(run)},
         "transcripts": transcripts.over_training(first) if first else [],
@@ -105,11 +104,19 @@ def _content(run: Run) -> dict[str, Any]:
     }
 
 
-def _row(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the table of all evaluations."""
-    overall = evaluation["overall"] or {}
-    cells = [text_of(overall.get(key), form) for key, _, form in EVALUATION_METRICS]
-    return {"problems": evaluation["problems"], "tasks": ", ".join(evaluation["tasks"]), "cells": cells}
+def _evaluations(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of all evaluations, where there are more than two, with the metrics that one of them has."""
+    overall = {name: it["overall"] or {} for name, it in found.items()} if len(found) > 2 else {}
+    columns = [column for column in EVALUATION_METRICS if any(column[0] in mine for mine in overall.values())]
+    rows = {
+        name: {
+            "problems": found[name]["problems"],
+            "tasks": ", ".join(found[name]["tasks"]),
+            "cells": [text_of(mine.get(key), form) for key, _, form in columns],
+        }
+        for name, mine in overall.items()
+    }
+    return {"evaluation_metrics": [label for _, label, _ in columns], "evaluations": rows}
 
 
 def sentence(run: Run, found: Mapping[str, Any]) -> str:
