@@ -90,3 +90,14 @@ def test_curves_are_read_off_the_metrics_of_a_stage(tmp_path):
     assert kimi.together(runs, "rl", "length/right", "style/direct").mean == pytest.approx(-1)
     with pytest.raises(SystemExit, match="no metric heigth"):
         kimi.through(runs, "rl", "heigth")
+
+
+def test_a_run_of_a_recipe_with_other_tasks_is_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(claims, "RUNS", tmp_path)
+    mine = claims.load(claims.RECIPES / claims.EXPERIMENTS["tulu3"], ["name=tulu3-seed0"])
+    other = mine.model_copy(update={"name": "tulu3-seed1", "tasks": {**mine.tasks, "sums": mine.tasks["chain"]}})
+    for recipe in (mine, other):
+        with claims.Run.create(tmp_path, recipe):
+            pass
+    assert [run.path.name for run in claims.finished("tulu3", ())] == ["tulu3-seed0"]
+    assert "tulu3-seed1: left out" in capsys.readouterr().out
