@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from move37.endpoint import Reply
@@ -67,14 +68,27 @@ class Same(Forms):
         return said(not fields["same"])
 
     def demonstrate(self, fields: Fields, rng: random.Random) -> tuple[str, str]:
-        """(both answers worked out to one form, the verdict)."""
-        lines = [line for text in (fields["gold"], fields["given"]) for line in reduced(fields["kind"], text)]
-        same = read(fields["kind"], fields["gold"]) == read(fields["kind"], fields["given"])
-        return "\n".join([*lines, "The same." if same else "Not the same."]), said(same)
+        """(both answers worked out to one form and compared sign by sign, the verdict)."""
+        gold, given = (reduced(fields["kind"], fields[key]) for key in ("gold", "given"))
+        signs, same = compared(ending(gold), ending(given))
+        return "\n".join([*gold, *given, signs, "The same." if same else "Not the same."]), said(same)
 
     def labelled(self, fields: Fields) -> dict[str, Any]:
         """The same question for a reward model without reasoning: what it is shown, the answer, 1 or 0."""
         return {"shown": verdicts.brief(fields["asked"], fields["gold"]), "given": fields["given"], "label": int(fields["same"])}
+
+
+def ending(lines: list[str]) -> str:
+    """What the last line of `reduced` comes to: `9/20=9*5/100=45/100` to 45."""
+    return lines[-1].rpartition("=")[2].rpartition("sorted ")[2].removesuffix("/100").replace(" ", "")
+
+
+def compared(first: str, second: str) -> tuple[str, bool]:
+    """Sign beside sign, up to where they part: `44= 57!`. A verdict in one glance is what a small model does not learn."""
+    pairs = list(zip_longest(first, second, fillvalue="."))
+    parts = next((at for at, (one, other) in enumerate(pairs) if one != other), None)
+    shown = pairs if parts is None else pairs[: parts + 1]
+    return " ".join(f"{one}{other}{'=' if one == other else '!'}" for one, other in shown), parts is None
 
 
 def said(correct: bool) -> str:
