@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,8 +79,8 @@ def test_a_disturbed_timing_is_taken_again_and_the_quietest_kept(monkeypatch):
 
 def test_own_time_holds_this_process():
     before = meter.read()
-    until = before.clock + 0.3
-    while meter.time.perf_counter() < until:
+    until = time.process_time() + 0.2  # of work, however long a busy machine takes over it
+    while time.process_time() < until:
         sum(range(1000))
     after = meter.read()
     assert 0.05 < after.own - before.own <= (after.clock - before.clock) * after.cpus + 0.1
