@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -32,8 +32,6 @@ from move37.sections import (
     Hardware,
     Loop,
     Merge,
-    Optimizer,
-    Partial,
     Pretrain,
     RewardModel,
     Section,
@@ -276,5 +274,11 @@ def _explain(where: str, error: Any) -> str:
 
 
 def _schema_at(location: list[str]) -> list[str]:
-    sections = {"optimizer": Optimizer, "hardware": Hardware, "loop": Loop, "partial": Partial}
+    """The keys that may stand there: of a sub-section by its own key, else of the recipe."""
+    sections: dict[str, type[Section]] = {"loop": Loop}  # no key: how the entries of `stop` are told apart
+    for schema in (Recipe, *STAGE_KINDS.values()):
+        for key, field in schema.model_fields.items():
+            for part in (field.annotation, *get_args(field.annotation)):  # `Search`, or `Search | None`
+                if isinstance(part, type) and issubclass(part, Section):
+                    sections.setdefault(key, part)
     return list(sections.get(location[-1] if location else "", Recipe).model_fields)

@@ -31,6 +31,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -217,11 +218,11 @@ class Run:
         return read_json(path) if path.exists() else {}
 
     def resume_command(self) -> str:
-        """What to type to go on with this run."""
+        """What to type to go on with this run, quoted for a shell."""
         lineage = self.lineage
         overrides = [o for o in lineage.get("overrides", []) if not o.startswith("name=")]
-        words = ["move37 run", lineage.get("recipe_file") or "RECIPE", *overrides, f"name={self.recipe.name}"]
-        return " ".join([*words, "--runs", str(self.path.parent), "--resume"])
+        words = ["move37", "run", lineage.get("recipe_file") or "RECIPE", *overrides, f"name={self.recipe.name}"]
+        return shlex.join([*words, "--runs", str(self.path.parent), "--resume"])
 
     def stage(self, name: str) -> Path:
         return self.path / "stages" / name

@@ -123,3 +123,9 @@ def test_what_ends_a_response(recipe):
     entries = load(recipe, ["rl.stop=[</answer>, {repeat: 64}, {repeat: 32}]"]).stages["rl"].stop
     assert stops(entries) == {"stop": ("</answer>",), "repeat": 32}
     assert stops([]) == {"stop": (), "repeat": 0}
+
+
+def test_a_misspelt_key_of_an_optional_part_is_told_that_parts_keys():
+    raw = {"name": "a", "model": "bundled", "tasks": {"chain": {"family": "chain"}}}
+    with pytest.raises(RecipeError, match="did you mean 'width'"):
+        parse({**raw, "stages": {"before": {"stage": "evaluate", "search": {"widht": 3}}}}, "a.yaml")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 
@@ -35,6 +36,15 @@ def test_a_new_run_holds_recipe_and_lineage(made):
     assert made.lineage["seed"] == 0
     assert made.lineage["versions"]["numpy"] == np.__version__
     assert Run.open(made.path).recipe == made.recipe
+
+
+def test_the_command_that_goes_on_can_be_pasted(tmp_path):
+    """A shell must take a path with a space, and an override with braces, as one word each."""
+    runs, override = tmp_path / "my runs", "rl.partial={new_tokens: 8}"
+    with Run.create(runs, fabricate.recipe(), overrides=[override]) as run:
+        words = shlex.split(run.resume_command())
+    assert words[:2] == ["move37", "run"] and words[-1] == "--resume"
+    assert override in words and words[words.index("--runs") + 1] == str(runs)
 
 
 def test_an_existing_run_needs_a_mode(tmp_path):
