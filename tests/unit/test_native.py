@@ -17,10 +17,10 @@ from move37.learner.learner import Learner
 from move37.models.decoder import Decoder
 from move37.models.head import logits
 from move37.models.native import NativeDecoder, engine
-from move37.recipe import Optimizer
 from move37.rollout.draw import Sampling, choose
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
+from move37.sections.training import Optimizer
 from move37.types import Problem
 
 # head width and hidden size that are no multiple of a panel, one head per key, biases, norms of queries and keys
