@@ -4,7 +4,8 @@
     python tools/claims.py write
 
 `run` passes over what is finished and goes on with what was cut. Nothing on the page is typed by hand: the verdict of a
-claim is read off the interval of a difference, and where the tiny world contradicts a paper the page says so.
+claim is read off the interval of a difference, and where the tiny world contradicts a paper the page says so. `write` leaves
+a section as it stands when none of its runs is in runs/claims.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ CLAIMS = (
 )
 
 
-def page() -> str:
+def page(standing: str) -> str:
+    """The whole page; `standing` is the page there is, for the sections whose runs are not here."""
+    sections = {title: text.strip() for title, _, text in (s.partition("\n") for s in standing.split("\n## ")[1:])}
     parts = [
         "# Claims of the papers, replayed in the tiny world\n",
         "Made by `make claims` (`python tools/claims.py run`, then `write`); do not edit. Intervals are 95% over seeds",
@@ -58,10 +61,12 @@ def page() -> str:
     ]
     for claim in CLAIMS:
         runs = finished(claim.experiment, claim.stages)
-        parts += [f"## {claim.title}\n", f"{claim.paper}\n"]
+        parts.append(f"## {claim.title}\n")
         if not runs:
-            parts.append(f"Not run yet: `python tools/claims.py run --only {claim.experiment}`.\n")
+            unrun = f"{claim.paper}\n\nNot run yet: `python tools/claims.py run --only {claim.experiment}`."
+            parts.append(sections.get(claim.title, unrun) + "\n")
             continue
+        parts.append(f"{claim.paper}\n")
         seeds = ", ".join(str(run.recipe.seed) for run in runs)
         machine = runs[0].lineage["hardware"]
         parts.append(
@@ -115,7 +120,7 @@ def main() -> None:
             codes = list(pool.map(lambda one: run(*one, asked.threads), wanted))
         if any(codes):
             sys.exit(1)
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 
