@@ -101,3 +101,14 @@ def test_a_run_of_a_recipe_with_other_tasks_is_left_out(tmp_path, monkeypatch, c
             pass
     assert [run.path.name for run in claims.finished("tulu3", ())] == ["tulu3-seed0"]
     assert "tulu3-seed1: left out" in capsys.readouterr().out
+
+
+def test_a_section_whose_runs_are_not_here_stays_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "RUNS", tmp_path)
+    kept = "## The stages of R1\n\nWhat runs of elsewhere gave: 0.9.\n"
+    standing = f"# Claims\n\nAn old introduction.\n\n{kept}\n## No claim of ours\n\nx\n"
+    made = claims.page(standing)
+    assert kept in made
+    assert "An old introduction" not in made and "No claim of ours" not in made
+    assert made.count("\nNot run yet: ") == len(claims.CLAIMS) - 1
+    assert claims.page(made) == made
