@@ -72,7 +72,7 @@ def write_directory(final: Path, write: Callable[[Path], None]) -> None:
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for file in partial.iterdir():
             sync(file)
-        if final.exists():
+        if final.exists():  # torn, or of a try that did not come to its end: nothing goes on from it
             shutil.rmtree(final)
         os.replace(partial, final)
         sync(final.parent)

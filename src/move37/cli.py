@@ -79,6 +79,10 @@ class Going:
     only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="this stage alone")] = None
     start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="this stage and those after it")] = None
 
+    def choice(self) -> list[str]:
+        """The options that choose stages, as they were given."""
+        return [word for option, value in (("--only", self.only), ("--from", self.start)) if value for word in (option, value)]
+
     def mode(self, there: bool) -> Literal["resume", "new", "force"] | None:
         """How to open the run. Who names a stage of a run that is there means that run."""
         going_on = "remake" if self.remake else "resume"
@@ -112,7 +116,7 @@ def run(
     if dry_run:
         typer.echo(_sentences(loaded) + "\n" + loaded.to_yaml())
         return
-    made = Run.create(runs, loaded, mode, source=recipe, overrides=overrides or [])
+    made = Run.create(runs, loaded, mode, source=recipe, overrides=overrides or [], choice=going.choice())
     with made:
         notes = graph.settle(made, names, going.remake) if mode == "resume" else []
         try:

@@ -102,8 +102,9 @@ def _tasks(recipe: Recipe, name: str) -> list[str]:
 
 @cache
 def code() -> dict[str, str]:
-    """Version of the package, and a hash over its source, which tells changes that have no version as well."""
-    return {"version": __version__, "sha256": fingerprint(Path(__file__).parent, "*.py")}
+    """Version of the package, and hashes over its source, which tell changes that have no version as well."""
+    here = Path(__file__).parent
+    return {"version": __version__, "sha256": fingerprint(here, "*.py"), "kernels": fingerprint(here / "native", "*.[ch]")}
 
 
 # ------------------------------------------------------------------------------------------------------------- changes
@@ -121,6 +122,7 @@ def stale(recipe: Recipe, run: Run) -> dict[str, list[str]]:
         why += [f"{text} has another content" for text, sha in record["files"].items() if now.get(text, sha) != sha]
         for key, parent in parents(recipe, name).items():
             why += _other_parent(run, record["parents"].get(key, {}), parent, parent in found)
+        why += _other_model(record["parents"].values())
         if why:
             found[name] = why
     return found
@@ -136,6 +138,12 @@ def _other_parent(run: Run, recorded: Mapping[str, Any], parent: str, is_stale: 
     if made is None:
         return [f"{parent}, which it started from, is not there any more"]
     return [f"{parent} has been made again since"] if made["sha256"] != recorded["sha256"] else []
+
+
+def _other_model(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Whether the recipe's model has other weights, in the same place, than a stage started from."""
+    paths = {Path(parent["path"]): parent["sha256"] for parent in recorded if parent["from"] == "model"}
+    return [f"{p} has other weights now" for p, sha in paths.items() if p.is_dir() and fingerprint(p, "*.safetensors") != sha]
 
 
 def settle(run: Run, names: list[str], remake: bool) -> list[str]:
@@ -217,13 +225,14 @@ def begin(run: Run, name: str, model: Mapping[str, str]) -> dict[str, Any]:
         other = next(key for key in made_from if before["parents"].get(key) != made_from[key])
         fix = f"--only {name} --remake begins it again"
         raise RecipeError(f"{run.path}: {name} was begun with other weights or data for {other!r} than there are now; {fix}")
+    codes = before.get("code", [])
     return {
         "stage": name,
         "kind": recipe.stages[name].stage,
         "recipe": decides(recipe, name),
         "files": contents(recipe, name, run.base),
         "parents": made_from,
-        "code": code(),
+        "code": codes if codes[-1:] == [code()] else [*codes, code()],  # all that has worked on it, in order
     }
 
 

@@ -15,6 +15,7 @@
             value/                       an rl stage's value model, where its algorithm trains one
             data/                        a data set: JSONL, with statistics.json
             quality.json                 a reward_model stage's accuracy, calibration and length bias on held-out rows
+            parts/                       answers of an evaluation that has not ended
             eval.json                    an evaluate stage's numbers, beside rollouts/sampled, greedy and searched.parquet
             lineage.json                 what the stage was made from; once it has ended, what it made (graph.py)
 
@@ -106,6 +107,7 @@ class Run:
         self.recipe = recipe
         self._lock = lock
         self._asked: dict[str, Any] = {}  # recipe file and overrides of a run that goes on
+        self._choice: list[str] = []
 
     # ------------------------------------------------------------------------------------------------ making, opening
 
@@ -117,6 +119,7 @@ class Run:
         mode: Mode | None = None,
         source: Path | None = None,
         overrides: Iterable[str] = (),
+        choice: Iterable[str] = (),
     ) -> Run:
         """Make, resume or replace `root/<recipe name>` and lock it.
 
@@ -124,6 +127,7 @@ class Run:
             mode: None refuses a run that exists; `resume` goes on with it (`graph.settle` says whether this recipe
                 can); `new` takes the next free name (`-2`, `-3` ...); `force` deletes it and starts again.
             source: the recipe file, to which the recipe's own relative paths refer.
+            choice: the options that chose stages, such as `--only rl`, for `resume_command`.
 
         Raises:
             UserError: the directory is there and no mode says what to do; or it is not a run; or nothing to resume.
@@ -139,6 +143,7 @@ class Run:
         except OSError as problem:
             raise RunError(f"{path}: can not make the run directory: {problem.strerror}") from None
         run = cls(path, recipe, _take_lock(path))
+        run._choice = list(choice)
         try:
             run._open(mode, source, list(overrides))
         except BaseException:
@@ -209,7 +214,7 @@ class Run:
     @property
     def base(self) -> Path:
         """The directory that relative paths of the recipe refer to."""
-        source = self.lineage.get("recipe_file")
+        source = {**self.lineage, **self._asked}.get("recipe_file")
         return Path(source).parent if source else Path.cwd()
 
     @property
@@ -218,11 +223,11 @@ class Run:
         return read_json(path) if path.exists() else {}
 
     def resume_command(self) -> str:
-        """What to type to go on with this run, quoted for a shell."""
+        """What to type to go on with what this process was asked to do, quoted for a shell."""
         lineage = self.lineage
         overrides = [o for o in lineage.get("overrides", []) if not o.startswith("name=")]
         words = ["move37", "run", lineage.get("recipe_file") or "RECIPE", *overrides, f"name={self.recipe.name}"]
-        return shlex.join([*words, "--runs", str(self.path.parent), "--resume"])
+        return shlex.join([*words, "--runs", str(self.path.parent), "--resume", *self._choice])
 
     def stage(self, name: str) -> Path:
         return self.path / "stages" / name

@@ -12,7 +12,7 @@ from chat_server import Answer, chat, serve
 from judges import data
 from move37 import shards
 from move37.endpoint import Request
-from move37.errors import ModelError, NoSignal, UserError
+from move37.errors import ModelError, NoSignal, RecipeError, UserError
 from move37.recipe import parse
 from move37.report.live import Live
 from move37.rewards import weighted
@@ -21,6 +21,7 @@ from move37.runs import Run
 from move37.stages import run_recipe
 from move37.stages.context import Device
 from move37.stages.judges import Place, asker_of, bind
+from move37.types import Verdict
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
@@ -74,6 +75,55 @@ def test_an_endpoint_filters_what_is_accepted(tmp_path):
     assert kept and all(int(row["answer"]) % 2 == 0 for row in kept)
     tally = json.loads((made.log("kept").data / "statistics.json").read_text())["tasks"]["chain"]
     assert tally["right"] > tally["filter/judge_reference"] == tally["accepted"] >= len(kept)
+
+
+def test_where_no_rule_can_check_the_judge_says_what_is_right(tmp_path):
+    """The judge holds that exactly the wrong answers are right: of a task that is left to it these are kept, and no other."""
+
+    def script(body, number):
+        _, gold, answer = data(Request(messages=tuple(body["messages"])))
+        return chat(json.dumps({"analysis": "", "correctness": "incorrect" if answer == gold else "correct"}))
+
+    with serve(script) as server:
+        judge = {"base_url": server.url, "model": "judge", "attempts": 1}
+        stage = {"stage": "rejection_sample", "prompts": 12, "samples_per_prompt": 4, "max_new_tokens": 48, "judged": ["chain"]}
+        stage["filters"] = {"judge_reference": {"least": 1.0, "judge": judge, "tasks": ["chain"]}}
+        tasks = {"chain": {"family": "chain"}, "product": {"family": "product"}}
+        raw = {"name": "judged", "model": "bundled", "template": "r1_zero", "tasks": tasks}
+        made = run(tmp_path, parse({**raw, "stages": {"kept": stage}}, "judged.yaml"))
+    kept = [json.loads(line) for line in (made.log("kept").data / "part-00001.jsonl").read_text().splitlines()]
+    shown = {(r.problem, r.text): r for path in made.log("kept").shards().values() for g in shards.read(path) for r in g.rollouts}
+    verdicts = {task: {r.verdict for r in shown.values() if _written(r) in _texts(kept, task)} for task in tasks}
+    assert verdicts == {"chain": {Verdict.WRONG}, "product": {Verdict.RIGHT}}
+
+
+def _texts(rows, task):
+    return {row["response"] for row in rows if row["task"] == task}
+
+
+def _written(rollout):
+    return rollout.prefill + rollout.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"filters": {"format": 1.0}}, "nobody judges; add the filter judge_reference"),
+        ({"judged": ["chian"]}, "'chian' is no task of this stage.*did you mean 'chain'"),
+        ({"tasks": ["product"]}, "'chain' is not among the tasks of the filter"),
+    ],
+)
+def test_a_judged_task_needs_its_judge(changes, told):
+    tasks = {"chain": {"family": "chain"}, "product": {"family": "product"}}
+    judge = {"least": 1.0, "judge": {"base_url": "http://h/v1", "model": "m"}}
+    stage = {"stage": "rejection_sample", "prompts": 1, "judged": ["chain"], "filters": {"judge_reference": judge}}
+    if "tasks" in changes:
+        stage["filters"] = {"judge_reference": {**judge, **changes}}
+    else:
+        stage |= changes
+    raw = {"name": "judged", "model": "bundled", "template": "r1_zero", "tasks": tasks, "stages": {"kept": stage}}
+    with pytest.raises(RecipeError, match=told):
+        parse(raw, "judged.yaml")
 
 
 def test_an_endpoint_that_is_down_starves_the_run_and_is_named(tmp_path):

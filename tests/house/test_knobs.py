@@ -39,14 +39,14 @@ KNOBS = {
     | {"init", "data", "columns", "epochs", "steps", "examples_per_step", "held_out", "max_tokens"},
     "rejection_sample": {
         *("init", "tasks", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens", "temperature", "top_p"),
-        *("stop", "reading", "filters", "rows", "longer", "keep_per_prompt", "choose", "mix", "starve_limit"),
+        *("stop", "reading", "filters", "judged", "rows", "longer", "keep_per_prompt", "choose", "mix", "starve_limit"),
     },
     "curate": {
         *("init", "tasks", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens", "temperature", "stop"),
         *("reading", "trivial", "hopeless", "guesses", "guess_tokens", "leave_out", "balance", "most"),
     },
     "merge": {"init", "other", "share"},
-    "rewrite": {"init", "data", "by", "rows_per_step"},
+    "rewrite": {"init", "data", "by", "longest", "rows_per_step"},
     "demonstrate": {"init", "tasks", "rows", "slips", "by"},
     "compare": {
         *("init", "tasks", "kind", "judge", "policy", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens"),

@@ -9,6 +9,7 @@ import pytest
 import fabricate
 from move37 import graph
 from move37.errors import RecipeError, UserError
+from move37.files import fingerprint
 from move37.recipe import parse
 from move37.runs import Run
 
@@ -225,7 +226,34 @@ def test_a_stage_begun_from_another_model_does_not_go_on(tmp_path):
             graph.begin(run, "first", {**MODEL, "sha256": "1" * 64})
 
 
+def test_other_weights_under_the_same_path_invalidate_what_has_ended(tmp_path):
+    """`first` starts from the model, `second` from `first`: the one is stale itself, the other by descent."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"old")
+    recipe = chain(model=str(model))
+    given = {"path": str(model), "sha256": fingerprint(model, "*.safetensors")}
+    with Run.create(tmp_path, recipe) as run:
+        for name in ("first", "second"):
+            run.log(name).begin(graph.begin(run, name, given))
+            fabricate.checkpoint(run.log(name), name.encode(), 1)
+    assert graph.stale(recipe, run) == {}
+    (model / "model.safetensors").write_bytes(b"new")
+    assert graph.stale(recipe, run) == {"first": [f"{model} has other weights now"], "second": ["it starts from first"]}
+    shutil.rmtree(model)  # gone: nobody can say, and a stage that needs it will
+    assert graph.stale(recipe, run) == {}
+
+
 # ------------------------------------------------------------------------------------------------------------ lineage
+
+
+def test_all_code_that_has_worked_on_a_stage_is_on_record(tmp_path, monkeypatch):
+    """Begun by one version, gone on with by another, which a third time changes nothing."""
+    old, new = {"version": "1", "sha256": "a", "kernels": "k"}, {"version": "2", "sha256": "b", "kernels": "k"}
+    with Run.create(tmp_path, chain()) as run:
+        for current, told in ((old, [old]), (new, [old, new]), (new, [old, new])):
+            monkeypatch.setattr(graph, "code", lambda current=current: current)
+            assert fabricate.begin(run, "first").lineage["code"] == told
 
 
 def test_the_lineage_of_an_artefact(tmp_path):
@@ -234,7 +262,7 @@ def test_the_lineage_of_an_artefact(tmp_path):
     assert second["parents"] == {"init": {"from": "first", "sha256": first["made"]["sha256"]}}
     assert second["recipe"]["seed"] == 0 and second["recipe"]["stages.second.steps"] == 6
     assert first["recipe"]["model"] == "bundled" and "model" not in second["recipe"]
-    assert second["code"] == graph.code() and set(second["code"]) == {"version", "sha256"}
+    assert second["code"] == [graph.code()] and set(graph.code()) == {"version", "sha256", "kernels"}
     assert (first["made"]["tokens"], first["made"]["seconds"], first["made"]["artefact"]) == (12000, 4.0, "checkpoint")
     assert first["begun"] <= first["made"]["ended"]
 

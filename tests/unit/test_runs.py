@@ -41,9 +41,9 @@ def test_a_new_run_holds_recipe_and_lineage(made):
 def test_the_command_that_goes_on_can_be_pasted(tmp_path):
     """A shell must take a path with a space, and an override with braces, as one word each."""
     runs, override = tmp_path / "my runs", "rl.partial={new_tokens: 8}"
-    with Run.create(runs, fabricate.recipe(), overrides=[override]) as run:
+    with Run.create(runs, fabricate.recipe(), overrides=[override], choice=["--only", "rl"]) as run:
         words = shlex.split(run.resume_command())
-    assert words[:2] == ["move37", "run"] and words[-1] == "--resume"
+    assert words[:2] == ["move37", "run"] and words[-3:] == ["--resume", "--only", "rl"]
     assert override in words and words[words.index("--runs") + 1] == str(runs)
 
 
@@ -108,6 +108,7 @@ def test_resume_goes_on_where_it_was(tmp_path):
 def test_resume_with_another_recipe_adopts_it(tmp_path):
     Run.create(tmp_path, fabricate.recipe()).close()
     with Run.create(tmp_path, fabricate.recipe(steps=50), "resume", tmp_path / "moved.yaml", ["rl.steps=50"]) as run:
+        assert run.base == tmp_path  # files are looked for beside the recipe at hand, before it is adopted
         assert run.changes() == ["stages.rl.steps: 40 -> 50"]
         run.adopt()
         assert run.lineage["resumed"][0]["changed"] == ["stages.rl.steps: 40 -> 50"]

@@ -63,6 +63,7 @@ def _line(run: Run, name: str, record: dict[str, Any]) -> str:
     parts += [f"{number(made[key])} {key}" for key in ("steps", "rows", "tokens") if made.get(key)]
     if made.get("seconds"):
         parts.append(duration(made["seconds"]))
-    if record.get("code") not in (None, graph.code()):
-        parts.append(f"by other code ({record['code']['version']}, {record['code']['sha256'][:SHOWN]})")
+    if others := [code for code in record["code"] if code != graph.code()]:
+        told = "; ".join(f"{code['version']}, {code['sha256'][:SHOWN]}" for code in others)
+        parts.append(f"by other code ({told})")
     return "  ".join(parts)

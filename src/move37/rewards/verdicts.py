@@ -42,11 +42,11 @@ DATA = (
 )
 
 
-def quiet(text: str) -> str:
-    """A text whose marks of chat templates are taken apart, and whose middle is left out where it is too long."""
-    if len(text) > LONGEST:
-        half = LONGEST // 2
-        text = f"{text[:half]}\n[{len(text) - LONGEST} characters left out]\n{text[-half:]}"
+def quiet(text: str, longest: int | None = LONGEST) -> str:
+    """A text whose marks of chat templates are taken apart, and whose middle is left out where it has more characters."""
+    if longest is not None and len(text) > longest:
+        half = longest // 2
+        text = f"{text[:half]}\n[{len(text) - longest} characters left out]\n{text[-half:]}"
     return ROLE_MARKS.sub(lambda found: found[0][0] + " " + found[0][1:], text)
 
 
@@ -60,7 +60,9 @@ def mark_of(*texts: str) -> str:
         salt += 1  # nobody can aim at this
 
 
-def compose(task: str, parts: Sequence[tuple[str, str]], form: str, data: str = DATA) -> Messages:
+def compose(
+    task: str, parts: Sequence[tuple[str, str]], form: str, data: str = DATA, longest: int | None = LONGEST
+) -> Messages:
     """The two messages to a judge, or to a writer: what to do, and the data.
 
     Args:
@@ -68,8 +70,9 @@ def compose(task: str, parts: Sequence[tuple[str, str]], form: str, data: str = 
         parts: (name, text) of the question, the reference, the response ...
         form: how the verdict is written.
         data: what is said of the texts between the marks; `{mark}` stands for their number.
+        longest: characters of a text; None: all of it is shown.
     """
-    parts = [(name, quiet(text)) for name, text in parts]
+    parts = [(name, quiet(text, longest)) for name, text in parts]
     mark = mark_of(*(text for _, text in parts))
     shown = "\n\n".join(f"{name}:\nBEGIN {mark}\n{text}\nEND {mark}" for name, text in parts)
     return (

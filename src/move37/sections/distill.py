@@ -23,6 +23,7 @@ class Distill(TrainingSection):
     teacher: str = Field(description="an earlier training stage, `model`, or a model directory (a path with a slash)")
     tasks: list[str] | None = Field(None, description="task names; all where not given")
     steps: Positive = Field(description="rollout phases")
+    save_every: Positive = Field(1, description="steps between checkpoints: a kill loses the steps since the last one")
     prompts_per_step: Positive = Field(16, description="problems drawn per step")
     samples_per_prompt: Positive = Field(4, description="responses per problem")
     updates_per_step: Positive = Field(1, description="optimizer updates, each on its own part of the step's rollouts")
@@ -52,8 +53,9 @@ class Distill(TrainingSection):
     def sentence(self) -> str:
         """The derived sizes, for people."""
         total = self.prompts_per_step * self.samples_per_prompt
+        updates = "makes one update" if self.updates_per_step == 1 else f"makes {self.updates_per_step} updates"
         return (
             f"{self.steps} steps; in each {self.init} writes {self.prompts_per_step} x {self.samples_per_prompt} = {total} "
-            f"responses of at most {self.max_new_tokens} tokens, {self.teacher} weighs their tokens, and there are "
-            f"{self.updates_per_step} updates, in micro-batches of at most {self.tokens_per_microbatch} tokens."
+            f"responses of at most {self.max_new_tokens} tokens, {self.teacher} weighs their tokens, and it "
+            f"{updates}, in micro-batches of at most {self.tokens_per_microbatch} tokens."
         )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from move37 import rewards
+from move37.errors import nearest
 from move37.sections.base import INIT, READING, STOP, Artefact, Positive, Rows, StageSection, StopEntry
 from move37.types import Reading
 
@@ -35,6 +36,10 @@ class RejectionSample(StageSection):
         default_factory=lambda: {"format": 1.0},
         validate_default=True,
         description="reward -> least score of a right response that is kept, or {least, tasks, and the reward's options}",
+    )
+    judged: list[str] = Field(
+        default_factory=list,
+        description="tasks that no rule can check: there the filter judge_reference says what is right, not the verifier",
     )
     rows: Literal["responses", "pairs"] = Field(
         "responses", description="pairs: preferences for DPO, the shortest accepted response above longer ones; see docs/kimi.md"
@@ -69,6 +74,8 @@ class RejectionSample(StageSection):
             raise ValueError("rows: pairs compares the responses to one problem; set samples_per_prompt to 2 or more")
         if self.rows == "responses" and "longer" in self.model_fields_set and self.longer != 1.5:
             raise ValueError(f"longer={self.longer:g} is for rows: pairs; leave it out")
+        if self.judged and "judge_reference" not in self.filters:
+            raise ValueError(f"judged={self.judged}: nobody judges; add the filter judge_reference with a judge")
         rewards.check_stage(rewards.settings(self.least()), self.samples_per_prompt, 1)
         return self
 
@@ -82,6 +89,12 @@ class RejectionSample(StageSection):
             rewards.check_tasks(self.filters, drawn)
         except ValueError as problem:
             raise ValueError(f"filters: {problem}") from None
+        covered = self.filters["judge_reference"]["tasks"] if self.judged else None
+        for task in self.judged:
+            if task not in drawn:
+                raise ValueError(f"judged: {task!r} is no task of this stage; {nearest(task, drawn)}")
+            if covered is not None and task not in covered:
+                raise ValueError(f"judged: {task!r} is not among the tasks of the filter judge_reference; add it there")
 
     def functions(self) -> list[str]:
         return list(self.filters)

@@ -22,6 +22,7 @@ class Rewrite(StageSection):
     init: str = COUNTS
     data: str = Field(description="right responses: an earlier stage's data set, or a file with its columns")
     by: Answering = Field(SCRIPTED, description="`scripted` (the tiny world's writer), an endpoint or checkpoint, as for judges")
+    longest: Positive = Field(40_000, description="characters of a thought that is written anew; longer ones are dropped")
     rows_per_step: Positive = Field(64, description="rows between two saves")
 
     def inputs(self) -> dict[str, str]:

@@ -29,6 +29,7 @@ class RL(TrainingSection):
     init: str = INIT
     tasks: list[str] | None = Field(None, description="task names; all where not given")
     steps: Positive = Field(description="rollout phases")
+    save_every: Positive = Field(1, description="steps between checkpoints: a kill loses the steps since the last one")
     prompts_per_step: Positive = Field(16, description="problems drawn per step")
     samples_per_prompt: Positive = Field(16, description="responses per problem: the group")
     draw: dict[str, Any] = Field(

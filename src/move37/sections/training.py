@@ -29,5 +29,5 @@ class TrainingSection(StageSection):
 
     tokens_per_microbatch: Positive = Field(8192, description="memory knob; never changes the gradient")
     optimizer: Optimizer = Field(default_factory=Optimizer)
-    save_every: Positive = Field(10, description="steps between checkpoints")
+    save_every: Positive = Field(10, description="steps between checkpoints: a kill loses the steps since the last one")
     keep_last: Positive = Field(2, description="checkpoints kept beside the best one")

@@ -134,8 +134,8 @@ def _begin(context: Context, name: str) -> Stage:
     log = context.run.log(name)
     before = log.lineage
     lineage = graph.begin(context.run, name, _model(context, section))
-    if before and before["code"] != lineage["code"]:
-        version = before["code"]["version"]
+    if before and before["code"][-1] != graph.code():
+        version = before["code"][-1]["version"]
         context.display.note(f"{name}: begun by other code of Move37 ({version}); equal bits are promised for equal code")
     stage = RUNNERS[type(section)](context, name, section)
     log.begin(lineage)

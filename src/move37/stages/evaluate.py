@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from move37 import shards
 from move37.errors import RecipeError, RunError
+from move37.files import read_json, write_json
 from move37.models import folder, vocabulary
 from move37.report.estimators import Searched, summarise
 from move37.rewards.combine import ACCURACY, grade
@@ -22,7 +25,7 @@ from move37.stages.scoring import Scorer, Verdicts
 from move37.stages.search import Judge, TreeSearch
 from move37.types import Group, Problem, Rollout
 
-AT_ONCE = 32  # problems between two looks at Ctrl-C
+AT_ONCE = 32  # problems between two looks at Ctrl-C, and of a part that is kept
 
 
 class Engine(Protocol):
@@ -35,7 +38,11 @@ class Engine(Protocol):
 
 
 class Evaluation:
-    """The same problems and random streams for every model of a recipe, so that models are compared pairwise."""
+    """The same problems and random streams for every model of a recipe, so that models are compared pairwise.
+
+    Parts of the answers lie in `parts/` until the evaluation ends: one that is killed loses the part at hand, and a tree
+    search what it had searched.
+    """
 
     def __init__(self, context: Context, name: str, section: Evaluate, engine: Engine | None = None) -> None:
         """Without an engine the model that the section names is loaded and sampled here."""
@@ -45,6 +52,8 @@ class Evaluation:
         self.log = context.run.log(name)
         self.tasks = context.chosen(section.tasks)
         self.done = 0
+        self.parts = self.log.path / "parts"
+        self.started = 0.0
         self.problems = [self._asked(p) for task in self.tasks.values() for p in task.held_out_problems(section.problems)]
         if section.search and engine and not isinstance(engine, Sampler):
             raise RecipeError(
@@ -88,16 +97,17 @@ class Evaluation:
         return f"{len(self.problems)} held-out problems, {self.section.samples} samples each{greedy}{search}, from {self.source}"
 
     def run(self) -> None:
-        started = time.perf_counter()
+        self.started = time.perf_counter() - self._spent()
         sampled = self._answer(self.section.samples, self._sampling(self.section.temperature), "sampled")
         greedy = self._answer(1, self._sampling(0.0), "greedy") if self.section.greedy else []
         voting.fill(sampled, self.tasks)
         searched = self._search(sampled) if self.section.search else []
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - self.started
         record = self._record(sampled, greedy, searched) | {"seconds": seconds}
         self.log.evaluation(record, sampled, greedy, [one.group for one in searched])
         self.sampled = sampled
         self.log.finish({"tokens": record["tokens"], "seconds": seconds}, "evaluation")
+        shutil.rmtree(self.parts, ignore_errors=True)
         value = record["overall"]["pass@1"]
         told = (
             "no response could be graded"
@@ -142,14 +152,28 @@ class Evaluation:
         seed = watch.mix(self.context.recipe.seed, "evaluate", what)
         groups: list[Group] = []
         for first in range(0, len(self.problems), AT_ONCE):
-            self._interrupted()
+            self._interrupted(f"problem {self.done} of {self.name}")
             asked = self.problems[first : first + AT_ONCE]
-            part = self.engine.sample(asked, samples, sampling, seed)
+            path = self.parts / f"{what}-{first:06d}.parquet"
+            part = shards.read(path) if path.exists() else self._part(asked, samples, sampling, seed, path)
             _check_complete(asked, samples, part)
-            grade(part, ACCURACY, self.tasks, self.section.reading)
-            groups += part
+            groups += [Group(problem=problem, rollouts=g.rollouts) for problem, g in zip(asked, part, strict=True)]
             self._shown(len(part), sum(r.length for g in part for r in g.rollouts))
         return groups
+
+    def _part(self, asked: Sequence[Problem], samples: int, sampling: Sampling, seed: int, path: Path) -> list[Group]:
+        """Answers to some problems, graded and kept."""
+        part = self.engine.sample(asked, samples, sampling, seed)
+        _check_complete(asked, samples, part)
+        grade(part, ACCURACY, self.tasks, self.section.reading)
+        shards.write(path, 0, part)
+        write_json(self.parts / "clock.json", {"seconds": time.perf_counter() - self.started})
+        return part
+
+    def _spent(self) -> float:
+        """Seconds that went into the parts that are there."""
+        clock = self.parts / "clock.json"
+        return read_json(clock)["seconds"] if clock.exists() else 0.0
 
     def _search(self, sampled: list[Group]) -> list[Searched]:
         """A tree for each problem, with the tokens that its samples took."""
@@ -159,7 +183,7 @@ class Evaluation:
         search = TreeSearch(s.search, self.engine, self.tasks, s.reading, seed, self.judge)
         found: list[Searched] = []
         for first in range(0, len(sampled), AT_ONCE):
-            self._interrupted()
+            self._interrupted(f"{self.name} up to its tree search")
             mine = sampled[first : first + AT_ONCE]
             budgets = [sum(r.length for r in g.rollouts) for g in mine]
             part = search.run([g.problem for g in mine], budgets, self._sampling(s.temperature))
@@ -169,9 +193,9 @@ class Evaluation:
         voting.fill([one.group for one in found], self.tasks)
         return found
 
-    def _interrupted(self) -> None:
+    def _interrupted(self, saved: str) -> None:
         if self.context.interrupt.asked:
-            self.context.interrupt.stop("everything before this evaluation", self.context.run.resume_command())
+            self.context.interrupt.stop(saved, self.context.run.resume_command())
 
     def _shown(self, problems: int, tokens: int) -> None:
         self.done += problems

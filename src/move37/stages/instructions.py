@@ -42,13 +42,14 @@ TAGS = re.compile(r"</?(?:think|answer)>")
 
 def thought_messages(question: str, thought: str) -> Messages:
     """Edit this thought."""
-    return verdicts.compose(THOUGHT_TASK, [("Question", question), ("Chain of thought", thought)], THOUGHT_FORM, MATERIAL)
+    parts = [("Question", question), ("Chain of thought", thought)]
+    return verdicts.compose(THOUGHT_TASK, parts, THOUGHT_FORM, MATERIAL, longest=None)
 
 
 def summary_messages(question: str, thought: str, answer: str) -> Messages:
     """Sum this thought up. The answer is that of the response: what is summed up has been verified."""
     parts = [("Question", question), ("Chain of thought", thought), ("Its final answer", answer)]
-    return verdicts.compose(SUMMARY_TASK, parts, SUMMARY_FORM, MATERIAL)
+    return verdicts.compose(SUMMARY_TASK, parts, SUMMARY_FORM, MATERIAL, longest=None)
 
 
 def reply_messages(question: str) -> Messages:

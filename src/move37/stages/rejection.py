@@ -20,6 +20,8 @@ from move37.stages.making import Making
 from move37.tasks.curriculum import Curriculum
 from move37.types import Group, Rollout, Verdict
 
+JUDGE = "judge_reference"
+
 
 class RejectionSampling(Making):
     """As DeepSeek-R1, section 2.3.3: sample, keep what is right, drop what is hard to read, mix with other data.
@@ -70,7 +72,14 @@ class RejectionSampling(Making):
 
     def passes(self, rollout: Rollout) -> bool:
         """Right, ended, and of at least the least score by every filter of its task."""
-        return _right(rollout) and all(self._at_least(f, rollout) for f in self.filters)
+        return self.right(rollout) and all(self._at_least(f, rollout) for f in self.filters)
+
+    def right(self, rollout: Rollout) -> bool:
+        """Ended, and right by the task's verifier; by the judge where no rule can check a task (section 2.3.3 of the paper)."""
+        if rollout.task not in self.section.judged:
+            return rollout.verdict is Verdict.RIGHT and not rollout.truncated
+        [judge] = (f for f in self.filters if f.name == JUDGE)
+        return self._at_least(judge, rollout) and not rollout.truncated
 
     def _at_least(self, one: Weighted, rollout: Rollout) -> bool:
         return not one.covers(rollout.task) or rollout.scores[one.name].value >= one.weight  # NaN is not
@@ -80,7 +89,7 @@ class RejectionSampling(Making):
         counts: Counter[str] = Counter()
         for group in groups:
             prefix = f"tally/{group.problem.task}"
-            right = [r for r in group.rollouts if _right(r)]
+            right = [r for r in group.rollouts if self.right(r)]
             counts[f"{prefix}/sampled"] += len(group.rollouts)
             counts[f"{prefix}/right"] += len(right)
             counts[f"{prefix}/accepted"] += sum(self.passes(r) for r in right)
@@ -102,10 +111,6 @@ class RejectionSampling(Making):
         last = rows[-self.section.starve_limit :]
         if len(last) == self.section.starve_limit and not any(row["accepted"] for row in last):
             raise NothingAccepted(f"{self.name}: {len(last)} steps in a row without one accepted response. {_told(last)}")
-
-
-def _right(rollout: Rollout) -> bool:
-    return rollout.verdict is Verdict.RIGHT and not rollout.truncated
 
 
 def _told(rows: list[dict[str, Any]]) -> str:

@@ -12,7 +12,6 @@ from move37.errors import NothingAccepted, TaskError, nearest
 from move37.models import folder
 from move37.rewards import style
 from move37.rewards.reading import last_box, tagged
-from move37.rewards.verdicts import LONGEST
 from move37.sections import Rewrite
 from move37.sections.answering import SCRIPTED, source_of
 from move37.stages import conversations, dataset, instructions
@@ -98,7 +97,7 @@ class Rewriting(Making):
         read = tagged("", row["response"])
         if not read.ok or read.thinking is None or read.final is None:
             draft.dropped = "layout"
-        elif len(read.thinking) > LONGEST:
+        elif len(read.thinking) > self.section.longest:
             draft.dropped = "too_long"
         else:
             draft.thought, draft.answer = read.thinking, read.final

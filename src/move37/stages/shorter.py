@@ -67,7 +67,7 @@ def collect(stage: RejectionSampling) -> tuple[list[Row], dict[str, Any]]:
             key = (group.problem.id, group.problem.question)
             problems[key] = group.problem
             written[key] += [
-                Written(r.prefill + r.text, r.length, r.verdict is Verdict.RIGHT, stage.passes(r))
+                Written(r.prefill + r.text, r.length, stage.right(r), stage.passes(r))
                 for r in group.rollouts
                 if not r.truncated and r.verdict is not Verdict.CANNOT_TELL
             ]
