@@ -14,6 +14,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,12 +68,7 @@ def page(standing: str) -> str:
             parts.append(sections.get(claim.title, unrun) + "\n")
             continue
         parts.append(f"{claim.paper}\n")
-        seeds = ", ".join(str(run.recipe.seed) for run in runs)
-        machine = runs[0].lineage["hardware"]
-        parts.append(
-            f"`recipes/tiny/{EXPERIMENTS[claim.experiment]}`, seed {seeds}, {minutes(runs):.0f} minutes of work a seed with "
-            f"{runs[0].recipe.hardware.threads or machine['cores']} threads on {machine['cpu']}.\n"
-        )
+        parts.append(f"`recipes/tiny/{EXPERIMENTS[claim.experiment]}`: {'; '.join(work(runs))}.\n")
         parts += [*claim.lines(runs), ""]
     return "\n".join(parts)
 
@@ -85,6 +81,19 @@ def finished(experiment: str, stages: Sequence[str]) -> list[Run]:
     for other in (r for r in ended if r.recipe.tasks.keys() != tasks):
         print(f"{other.path.name}: left out, its tasks are not those of {EXPERIMENTS[experiment]}; remove it and run again")
     return sorted((r for r in ended if r.recipe.tasks.keys() == tasks), key=lambda r: r.recipe.seed)
+
+
+def work(runs: Sequence[Run]) -> list[str]:
+    """How long which seeds took with how many threads, on what."""
+    places: dict[tuple[int, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        machine = run.lineage["hardware"]
+        places[run.recipe.hardware.threads or machine["cores"], machine["cpu"]].append(run)
+    told = []
+    for (threads, cpu), mine in places.items():
+        seeds = ", ".join(str(run.recipe.seed) for run in mine)
+        told.append(f"seed {seeds}, {minutes(mine):.0f} minutes each with {threads} thread{'s' * (threads > 1)} on {cpu}")
+    return told
 
 
 def minutes(runs: Sequence[Run]) -> float:

@@ -10,6 +10,8 @@ from claimed import kimi, length
 from claimed.numbers import Estimate, verdict
 
 import fabricate
+import tiny
+from move37.files import write_json
 from move37.recipe import load
 from move37.runs import Run
 
@@ -112,3 +114,19 @@ def test_a_section_whose_runs_are_not_here_stays_as_it_stands(tmp_path, monkeypa
     assert "An old introduction" not in made and "No claim of ours" not in made
     assert made.count("\nNot run yet: ") == len(claims.CLAIMS) - 1
     assert claims.page(made) == made
+
+
+def test_the_page_tells_threads_and_machine_of_every_seed(tmp_path):
+    """Seeds 0 and 1 with one thread, 30 and 50 minutes; seed 2 with two."""
+    stages = {"look": {"stage": "evaluate"}}
+    runs = []
+    for seed, (threads, minutes) in enumerate([(1, 30), (1, 50), (2, 25)]):
+        top = {"name": f"r{seed}", "seed": seed, "model": "bundled", "template": "r1_zero", "hardware": {"threads": threads}}
+        recipe = tiny.recipe(stages, **top)
+        with Run.create(tmp_path, recipe) as run:
+            write_json(run.path / "lineage.json", {**run.lineage, "hardware": {"cpu": "C", "cores": 8}})
+            log = run.log("look")
+            log.evaluation({}, [], [])
+            log.finish({"seconds": 60.0 * minutes}, "evaluation")
+        runs.append(Run.open(run.path))
+    assert claims.work(runs) == ["seed 0, 1, 40 minutes each with 1 thread on C", "seed 2, 25 minutes each with 2 threads on C"]
