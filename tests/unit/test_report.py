@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 import fabricate
+import tiny
 from move37.errors import UserError
 from move37.report import charts, curves, page, summary, transcripts
 from move37.report.listing import rows as listing
@@ -323,3 +324,18 @@ def test_the_table_of_evaluations_has_a_column_for_a_search_where_there_was_one(
     head, cells = table(plain, plain, searched)
     assert head == ["pass@1", "tree search"] and cells["e0"][1] == "–" and cells["e2"][1] == "50.0% [25.0, 75.0]"
     assert table(plain, plain, plain)[0] == ["pass@1"]
+
+
+def test_the_sentence_tells_the_rl_that_led_to_the_last_evaluation(tmp_path):
+    """Two arms of 5 and of 7 steps; the last look is at the second. Before there is a look at all, both are told."""
+    stages = {
+        "one": {"stage": "rl", "steps": 5},
+        "two": {"stage": "rl", "steps": 7},
+        "look": {"stage": "evaluate", "init": "two"},
+    }
+    found = {"stages": {"one": {"kind": "rl", "steps": 5, "wall_s": 60.0}, "two": {"kind": "rl", "steps": 7, "wall_s": 60.0}}}
+    found |= {"before": None, "after": {"pass@1": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+    with Run.create(tmp_path, tiny.recipe(stages, model="bundled", template="r1_zero")) as run:
+        assert "In 5 steps" in page.sentence(run, found) and "7 steps" in page.sentence(run, found)
+        run.log("look").evaluation({"problems": 2, "tasks": {"chain": {}}}, [], [])
+        assert page.sentence(run, found).startswith("In 7 steps") and "5 steps" not in page.sentence(run, found)

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from move37 import graph
 from move37.files import read_json, write_atomic
 from move37.report import charts, curves, quality, transcripts
 from move37.report.live import duration, number
@@ -120,8 +121,9 @@ def _evaluations(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sentence(run: Run, found: Mapping[str, Any]) -> str:
-    """What happened, in one sentence with the numbers."""
-    training = [name for name, stage in found["stages"].items() if stage["kind"] == "rl"]
+    """What happened, in one sentence with the numbers: by the RL that led to the last evaluation, not by other arms."""
+    led = graph.ancestors(run.recipe, sides(run)[-1:])
+    training = [name for name, stage in found["stages"].items() if stage["kind"] == "rl" and (not led or name in led)]
     spent = ", ".join(
         f"{found['stages'][name]['steps']} steps ({duration(found['stages'][name]['wall_s'] or 0)})"
         for name in training
