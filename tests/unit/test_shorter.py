@@ -105,6 +105,7 @@ def stage(tmp_path):
             name="kept",
             section=recipe.stages["kept"],
             context=SimpleNamespace(recipe=recipe),
+            right=lambda r: r.verdict is Verdict.RIGHT,
             passes=lambda r: r.verdict is Verdict.RIGHT and r.length >= least,
         )
 
