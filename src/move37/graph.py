@@ -7,7 +7,7 @@ The run's own `recipe.yaml` only says what it was run with last. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,7 @@ def code() -> dict[str, str]:
 def stale(recipe: Recipe, run: Run) -> dict[str, list[str]]:
     """The stages on disk that this recipe would make otherwise -> why, one sentence each, in the recipe's order."""
     found: dict[str, list[str]] = {}
+    weights = cache(lambda path: fingerprint(path, "*.safetensors"))  # many stages start from the one large model
     for name in recipe.stages:
         record = _log(run, name).lineage
         if not record:
@@ -122,7 +123,7 @@ def stale(recipe: Recipe, run: Run) -> dict[str, list[str]]:
         why += [f"{text} has another content" for text, sha in record["files"].items() if now.get(text, sha) != sha]
         for key, parent in parents(recipe, name).items():
             why += _other_parent(run, record["parents"].get(key, {}), parent, parent in found)
-        why += _other_model(record["parents"].values())
+        why += _other_model(record["parents"].values(), weights)
         if why:
             found[name] = why
     return found
@@ -140,10 +141,10 @@ def _other_parent(run: Run, recorded: Mapping[str, Any], parent: str, is_stale: 
     return [f"{parent} has been made again since"] if made["sha256"] != recorded["sha256"] else []
 
 
-def _other_model(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
+def _other_model(recorded: Iterable[Mapping[str, Any]], weights: Callable[[Path], str]) -> list[str]:
     """Whether the recipe's model has other weights, in the same place, than a stage started from."""
     paths = {Path(parent["path"]): parent["sha256"] for parent in recorded if parent["from"] == "model"}
-    return [f"{p} has other weights now" for p, sha in paths.items() if p.is_dir() and fingerprint(p, "*.safetensors") != sha]
+    return [f"{p} has other weights now" for p, sha in paths.items() if p.is_dir() and weights(p) != sha]
 
 
 def settle(run: Run, names: list[str], remake: bool) -> list[str]:

@@ -105,7 +105,7 @@ def stage(tmp_path):
             name="kept",
             section=recipe.stages["kept"],
             context=SimpleNamespace(recipe=recipe),
-            right=lambda r: r.verdict is Verdict.RIGHT,
+            verdict=lambda r: r.verdict,
             passes=lambda r: r.verdict is Verdict.RIGHT and r.length >= least,
         )
 

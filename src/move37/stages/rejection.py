@@ -72,14 +72,14 @@ class RejectionSampling(Making):
 
     def passes(self, rollout: Rollout) -> bool:
         """Right, ended, and of at least the least score by every filter of its task."""
-        return self.right(rollout) and all(self._at_least(f, rollout) for f in self.filters)
+        return self._right(rollout) and all(self._at_least(f, rollout) for f in self.filters)
 
-    def right(self, rollout: Rollout) -> bool:
-        """Ended, and right by the task's verifier; by the judge where no rule can check a task (section 2.3.3 of the paper)."""
-        if rollout.task not in self.section.judged:
-            return rollout.verdict is Verdict.RIGHT and not rollout.truncated
-        [judge] = (f for f in self.filters if f.name == JUDGE)
-        return self._at_least(judge, rollout) and not rollout.truncated
+    def verdict(self, rollout: Rollout) -> Verdict:
+        """The verifier's; the judge's where no rule can check a task (section 2.3.3 of the paper)."""
+        return rollout.scores[JUDGE].verdict if rollout.task in self.section.judged else rollout.verdict
+
+    def _right(self, rollout: Rollout) -> bool:
+        return self.verdict(rollout) is Verdict.RIGHT and not rollout.truncated
 
     def _at_least(self, one: Weighted, rollout: Rollout) -> bool:
         return not one.covers(rollout.task) or rollout.scores[one.name].value >= one.weight  # NaN is not
@@ -89,7 +89,7 @@ class RejectionSampling(Making):
         counts: Counter[str] = Counter()
         for group in groups:
             prefix = f"tally/{group.problem.task}"
-            right = [r for r in group.rollouts if self.right(r)]
+            right = [r for r in group.rollouts if self._right(r)]
             counts[f"{prefix}/sampled"] += len(group.rollouts)
             counts[f"{prefix}/right"] += len(right)
             counts[f"{prefix}/accepted"] += sum(self.passes(r) for r in right)

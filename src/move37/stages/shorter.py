@@ -67,9 +67,9 @@ def collect(stage: RejectionSampling) -> tuple[list[Row], dict[str, Any]]:
             key = (group.problem.id, group.problem.question)
             problems[key] = group.problem
             written[key] += [
-                Written(r.prefill + r.text, r.length, stage.right(r), stage.passes(r))
+                Written(r.prefill + r.text, r.length, stage.verdict(r) is Verdict.RIGHT, stage.passes(r))
                 for r in group.rollouts
-                if not r.truncated and r.verdict is not Verdict.CANNOT_TELL
+                if not r.truncated and stage.verdict(r) is not Verdict.CANNOT_TELL
             ]
     kept = [(problems[key], *pair) for key, mine in written.items() for pair in _chosen(stage, key[0], mine)]
     if not kept:
