@@ -72,17 +72,31 @@ def test_the_hidden_states_are_those_of_the_decoder(name: str) -> None:
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4, msg=lambda told, step=step: f"step {step}: {told}")
 
 
+@compiled
+@pytest.mark.parametrize("name", SHAPES)
+def test_in_bfloat16_they_are_as_near_as_it_allows(name: str) -> None:
+    """A number of bfloat16 is off by up to 2**-9 of itself; states are of size 1."""
+    plain = model(name)
+    found = torch.cat(decoded(NativeDecoder(plain, torch.bfloat16), 70)[1:])
+    wanted = torch.cat(decoded(plain, 70)[1:])
+    gap = (found - wanted).abs()
+    assert 1e-4 < gap.mean() < 0.01 and gap.max() < 0.1, f"mean {gap.mean():.2g}, most {gap.max():.2g}"
+
+
 # fewer tokens than a partial sum, no multiple of one, more than a thread holds rows of
 @compiled
 @pytest.mark.parametrize("vocabulary", [5, 64, 1000, 20_011])
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
-def test_tokens_are_drawn_as_from_the_logits(vocabulary: int, temperature: float) -> None:
-    decoder = NativeDecoder(tiny.decoder(vocabulary=vocabulary, hidden=64, head_width=16))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_tokens_are_drawn_as_from_the_logits(vocabulary: int, temperature: float, dtype: torch.dtype) -> None:
+    """80 columns: no whole tiles of bfloat16. Its products are exact in float32, so its logits are as near as those of float32."""
+    decoder = NativeDecoder(tiny.decoder(vocabulary=vocabulary, hidden=80, head_width=16), dtype)
     decoder.prefill(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))  # packs the weights
-    hidden = 3 * torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    hidden = 3 * torch.randn(200, 80, generator=torch.Generator().manual_seed(0))
     uniform = np.random.default_rng(0).random(200)
     tokens, logprobs = decoder.draw(hidden, uniform, temperature)
-    wanted, policy, _ = choose(logits(hidden, decoder.head), uniform, Sampling(temperature=temperature))
+    exact = logits(hidden.to(dtype).float(), decoder.head.to(dtype).float())
+    wanted, policy, _ = choose(exact, uniform, Sampling(temperature=temperature))
     same = tokens == wanted  # but where the draw falls within rounding of the border between two tokens
     assert same.float().mean() > 0.98 and (same.all() or temperature > 0)
     torch.testing.assert_close(logprobs[same], policy[same], atol=2e-5, rtol=2e-5)

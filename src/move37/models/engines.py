@@ -22,7 +22,7 @@ def engine(model: nn.Module, autocast: torch.dtype, kernels: str) -> Engine:
     A GPU that gets no graphs is told of in a warning. Raises RecipeError where `kernels` is native and nothing fits.
     """
     if model.head.device.type != "cuda":
-        return native.engine(model, kernels)
+        return native.engine(model, autocast, kernels)
     if kernels == "torch":
         return model
     why = obstacle(model, autocast)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from move37.errors import TaskError
-from move37.models import engines, native
+from move37.models import engines
 from move37.models.folder import Loaded
 from move37.models.head import logits
 from move37.rollout.draw import Sampling, choose, stream, uniforms
@@ -51,7 +51,7 @@ class Sampler:
         self.prompter = prompter
         self.context = loaded.context
         self.eos = loaded.eos
-        self.autocast_dtype = torch.float32 if isinstance(self.engine, native.NativeDecoder) else autocast
+        self.autocast_dtype = autocast
         self.version = 0  # updates the weights have seen; whoever trains them sets it
 
     def render(self, question: str) -> str:
