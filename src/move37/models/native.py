@@ -19,7 +19,12 @@ from move37.errors import RecipeError
 from move37.models.decoder import Cache, Decoder
 
 SLAB = 64  # pages that are asked for at once
-DEFINES = {torch.float32: "", torch.bfloat16: "HALF"}  # how the kernels are compiled
+# (dtype of products, dtype of keys and values) -> how the kernels are compiled
+DEFINES = {
+    (torch.float32, torch.float32): "",
+    (torch.bfloat16, torch.bfloat16): "HALF",
+    (torch.float32, torch.float16): "CACHE_F16",
+}
 
 
 class _Layer(ctypes.Structure):
@@ -47,20 +52,23 @@ class _Batch(ctypes.Structure):
     ]
 
 
-def engine(model: nn.Module, autocast: torch.dtype, kernels: str) -> nn.Module | NativeDecoder:
+def engine(model: nn.Module, autocast: torch.dtype, kernels: str, cache: str) -> nn.Module | NativeDecoder:
     """What decodes: the compiled kernels where they fit and `kernels` does not say torch, else the model itself.
 
-    Raises RecipeError where `kernels` is native and they do not fit.
+    Raises RecipeError where `kernels` is native, or `cache` is float16, and they do not fit.
     """
-    why = "hardware.kernels=torch" if kernels == "torch" else _obstacle(model, autocast)
+    kept = torch.float16 if cache == "float16" else autocast
+    why = "hardware.kernels=torch" if kernels == "torch" else _obstacle(model, autocast, kept)
     if why is None:
-        return NativeDecoder(model, autocast)
+        return NativeDecoder(model, autocast, kept)
+    if cache == "float16":
+        raise RecipeError(f"hardware.cache=float16 can not be had: {why}. hardware.cache=auto needs no kernels")
     if kernels == "native":
         raise RecipeError(f"hardware.kernels=native can not be had: {why}. hardware.kernels=auto takes PyTorch then")
     return model
 
 
-def _obstacle(model: nn.Module, autocast: torch.dtype) -> str | None:
+def _obstacle(model: nn.Module, autocast: torch.dtype, kept: torch.dtype) -> str | None:
     """What keeps the kernels from decoding this model here."""
     if not isinstance(model, Decoder):
         return "the model is not of the Llama / Qwen2 / Qwen3 family"
@@ -70,10 +78,14 @@ def _obstacle(model: nn.Module, autocast: torch.dtype) -> str | None:
         return "they want weights in float32"
     if model.shape.head_width % 16 or model.shape.hidden % 16:
         return f"head width {model.shape.head_width} or hidden size {model.shape.hidden} is no multiple of 16"
-    if autocast not in DEFINES:
-        return f"they know float32 and bfloat16, not {autocast}"
-    define = DEFINES[autocast]
+    if (autocast, kept) not in DEFINES:
+        return f"they have no products in {_name(autocast)} beside a cache in {_name(kept)}"
+    define = DEFINES[autocast, kept]
     return None if native.library("decode", define) is not None else native.build("decode", define).why
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 class Pages:
@@ -150,15 +162,17 @@ class NativeCache:
 class NativeDecoder:
     """`prefill` and `decode` of a `Decoder`, the second by the kernels. Packs the weights at each prefill."""
 
-    def __init__(self, model: Decoder, dtype: torch.dtype = torch.float32) -> None:
-        lib = native.library("decode", DEFINES[dtype])
+    def __init__(self, model: Decoder, dtype: torch.dtype = torch.float32, cache: torch.dtype | None = None) -> None:
+        """dtype: of matrices and what they multiply. cache: of keys and values, None: the same; pairs are those of DEFINES."""
+        kept = dtype if cache is None else cache
+        lib = native.library("decode", DEFINES[dtype, kept])
         assert lib is not None
         self.model, self.lib, self.dtype = model, lib, dtype
         lib.move37_units()  # asks the system for the matrix units, once per process
         self.panel, self.page = lib.move37_panel(), lib.move37_page()
         s = model.shape
         self.padded = -(-s.head_width // self.panel) * self.panel
-        self.pages = Pages(s.layers * s.kv_heads * self.page * (s.head_width + self.padded), dtype)
+        self.pages = Pages(s.layers * s.kv_heads * self.page * (s.head_width + self.padded), kept)
         self.packed: list[dict[str, Tensor]] = [{} for _ in range(s.layers)]
         self.outer: dict[str, Tensor] = {}
         self.layers = (_Layer * s.layers)()
@@ -269,11 +283,11 @@ class NativeDecoder:
         count = -(-columns // page)
         filled = torch.zeros(prompts, count, s.layers, s.kv_heads * page * (s.head_width + self.padded), dtype=self.pages.dtype)
         places = (cache.pad[:, None] + torch.arange(count * page)[None, :]).clamp(max=columns - 1)[:, None, :, None]
-        split = s.kv_heads * page * s.head_width
+        split, most = s.kv_heads * page * s.head_width, torch.finfo(filled.dtype).max
         for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
             index = places.expand(-1, s.kv_heads, -1, s.head_width)
-            k = keys.gather(2, index).view(prompts, s.kv_heads, count, page, s.head_width)
-            v = values.gather(2, index).view(prompts, s.kv_heads, count, page, s.head_width)
+            k = keys.gather(2, index).clamp(-most, most).view(prompts, s.kv_heads, count, page, s.head_width)
+            v = values.gather(2, index).clamp(-most, most).view(prompts, s.kv_heads, count, page, s.head_width)
             filled[:, :, layer, :split] = k.permute(0, 2, 1, 4, 3).reshape(prompts, count, -1)
             v = nn.functional.pad(v, (0, self.padded - s.head_width))
             filled[:, :, layer, split:] = v.transpose(1, 2).reshape(prompts, count, -1)

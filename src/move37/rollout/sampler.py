@@ -46,8 +46,11 @@ class Trajectory:
 class Sampler:
     """Samples groups of responses from a model that a learner may be changing in place."""
 
-    def __init__(self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype, kernels: str = "auto") -> None:
-        self.engine = engines.engine(loaded.model, autocast, kernels)
+    def __init__(
+        self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype, kernels: str = "auto", cache: str = "auto"
+    ) -> None:
+        """`kernels` and `cache` as in the recipe's `hardware`. Raises RecipeError where they ask for what can not be had."""
+        self.engine = engines.engine(loaded.model, autocast, kernels, cache)
         self.prompter = prompter
         self.context = loaded.context
         self.eos = loaded.eos
