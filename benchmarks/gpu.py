@@ -182,6 +182,7 @@ def trl(path: Path, asked: argparse.Namespace, name: str, prompts: Sequence[str]
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
+
     from trl_worker import Ends
 
     rows, micro, told, tokenizer = asked.prompts * asked.samples, asked.micro_batch or MICRO[name], {}, words(name)

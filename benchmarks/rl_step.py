@@ -69,7 +69,8 @@ def measure(asked: argparse.Namespace, name: str, vocabulary: int, load: str, dt
         steps, versions = contenders(workers, asked, path, load, dtype)
         results = {who: medians(found) for who, found in alternate(steps, asked).items()}
     told = {"model": name, "vocabulary": vocabulary, "load": load, "dtype": dtype, "seed": 0, "rounds": asked.rounds}
-    told |= {"cache": asked.cache, "prompts": asked.prompts, "samples": asked.samples, "micro_batch": asked.micro_batch, "budget": asked.budget}
+    told |= {"prompts": asked.prompts, "samples": asked.samples, "micro_batch": asked.micro_batch, "budget": asked.budget}
+    told["cache"] = asked.cache
     write("rl_step", {**told, "results": results, "ratio": ratios(results)}, versions)
     for who, found in results.items():
         parts = " ".join(f"{found[part]:9.2f}" for part in PARTS)

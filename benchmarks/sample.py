@@ -48,7 +48,8 @@ class Contest:
         about = {"path": str(self.path), "dtype": self.dtype}
         if who in ("move37", "torch"):
             worker = self.workers.start("move37_worker.py")
-            worker.ask("load", **about, kernels=self.asked.kernels if who == "move37" else "torch", budget=self.asked.budget, cache=self.asked.cache if who == "move37" else "auto")
+            asked = {"kernels": self.asked.kernels, "cache": self.asked.cache} if who == "move37" else {"kernels": "torch"}
+            worker.ask("load", **about, **asked, budget=self.asked.budget)
         elif who == "vllm":
             worker = self.workers.start("vllm_worker.py", self.asked.vllm_python)
             self.versions = worker.ask("load", **about, rows=min(256, max(self.asked.rows)), seed=0)["versions"]

@@ -107,7 +107,7 @@ def test_keys_beyond_float16_are_cut_not_infinite() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_tokens_are_drawn_as_from_the_logits(vocabulary: int, temperature: float, dtype: torch.dtype) -> None:
-    """80 columns: no whole tiles of bfloat16. Its products are exact in float32, so its logits are as near as those of float32."""
+    """80 columns are no whole tiles of bfloat16. Its products are exact in float32, so the logits are as near as in float32."""
     decoder = NativeDecoder(tiny.decoder(vocabulary=vocabulary, hidden=80, head_width=16), dtype)
     decoder.prefill(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))  # packs the weights
     hidden = 3 * torch.randn(200, 80, generator=torch.Generator().manual_seed(0))
