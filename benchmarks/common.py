@@ -176,6 +176,7 @@ def parser(doc: str | None, models: Sequence[str] = MODELS, vocabularies: Sequen
     made.add_argument("--cold", action="store_true", help="no warm-up round, for models whose rounds take minutes")
     made.add_argument("--tries", type=int, default=meter.TRIES, help="how often a disturbed timing is taken")
     made.add_argument("--kernels", default="auto", choices=["auto", "native", "torch"])
+    made.add_argument("--cache", default="auto", choices=["auto", "float16"], help="keys and values of Move37's sampler")
     made.add_argument("--budget", type=int, default=2048, help="tokens_per_microbatch of Move37")
     return made
 

@@ -183,6 +183,8 @@ def trl(path: Path, asked: argparse.Namespace, name: str, prompts: Sequence[str]
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
+    from trl_worker import Ends
+
     rows, micro, told, tokenizer = asked.prompts * asked.samples, asked.micro_batch or MICRO[name], {}, words(name)
     tokenizer.padding_side = "left"
 
@@ -194,19 +196,23 @@ def trl(path: Path, asked: argparse.Namespace, name: str, prompts: Sequence[str]
             told["seconds"] = synchronised(asked.device) - told["started"]
 
     def run(sizes: list[int], seed: int) -> dict[str, Any]:
-        assert len(set(sizes)) == 1, "TRL is run on the forced load alone"
         config = GRPOConfig(
             output_dir=str(path.parent / "trl"), bf16=asked.dtype == "bfloat16", use_cpu=asked.device == "cpu",
             model_init_kwargs={"dtype": "float32", "attn_implementation": "sdpa"}, gradient_checkpointing=False,
             per_device_train_batch_size=micro, gradient_accumulation_steps=rows // micro,
-            steps_per_generation=rows // micro, num_generations=asked.samples, max_completion_length=sizes[0],
-            generation_kwargs={"min_new_tokens": sizes[0]}, num_iterations=1, beta=0.0, loss_type="grpo", learning_rate=1e-5,
+            steps_per_generation=rows // micro, num_generations=asked.samples, max_completion_length=max(sizes),
+            num_iterations=1, beta=0.0, loss_type="grpo", learning_rate=1e-5,
             optim="adamw_torch_fused", max_steps=2, save_strategy="no", report_to="none", logging_strategy="no",
             disable_tqdm=True, seed=seed,
         )  # fmt: skip
+
+        def reward(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+            assert [len(ids) for ids in completion_ids] == sizes, "TRL ended responses elsewhere than asked"
+            return [workload.parity(text) for text in completions]
+
         trainer = GRPOTrainer(
             model=str(path),
-            reward_funcs=lambda completions, **_: [workload.parity(text) for text in completions],
+            reward_funcs=reward,
             args=config,
             train_dataset=Dataset.from_dict({"prompt": list(prompts)}),
             processing_class=tokenizer,
@@ -216,7 +222,8 @@ def trl(path: Path, asked: argparse.Namespace, name: str, prompts: Sequence[str]
 
         def timed(*given: Any, **named: Any) -> Tensor:
             started = synchronised(asked.device)
-            out = plain(*given, **named)
+            ends = LogitsProcessorList([Ends(sizes, workload.PROMPT, tokenizer.eos_token_id)])
+            out = plain(*given, **named, logits_processor=ends)
             told["generate"] += synchronised(asked.device) - started
             return out
 
@@ -258,8 +265,6 @@ def measure(asked: argparse.Namespace, name: str, who: str, scratch: Path, top: 
     }
     run = makes[who]()
     for load in asked.loads:
-        if who == "trl" and load == "ragged":
-            continue
         if asked.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         if who != "trl":  # it warms up itself

@@ -21,9 +21,9 @@ class Served:
     def handlers(self) -> dict[str, Handler]:
         return {"load": self.load, "run": self.run, "learn": self.learn, "sample": self.sample}
 
-    def load(self, path: str, dtype: str, kernels: str, budget: int) -> dict[str, Any]:
+    def load(self, path: str, dtype: str, kernels: str, budget: int, cache: str = "auto") -> dict[str, Any]:
         torch.set_num_threads(machine.cores())
-        self.step = Step(Path(path), dtype, kernels, budget)
+        self.step = Step(Path(path), dtype, kernels, budget, cache=cache)
         return {}
 
     def run(self, prompts: list[str], samples: int, lengths: list[int], seed: int) -> dict[str, Any]:

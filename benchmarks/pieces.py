@@ -47,10 +47,11 @@ class Prescribed(Sampler):
 class Step:
     """One model, its sampler and its learner."""
 
-    def __init__(self, path: Path, dtype: str, kernels: str, budget: int, device: str = "cpu") -> None:
+    def __init__(self, path: Path, dtype: str, kernels: str, budget: int, device: str = "cpu", cache: str = "auto") -> None:
         self.loaded = folder.load(path, torch.float32, torch.device(device))
         autocast = getattr(torch, dtype)
-        self.sampler = Prescribed(self.loaded, Prompter(self.loaded.tokenizer, "{question}", ""), autocast, kernels)
+        prompter = Prompter(self.loaded.tokenizer, "{question}", "")
+        self.sampler = Prescribed(self.loaded, prompter, autocast, kernels, cache)
         self.sampler.eos = frozenset()
         settings = Optimizer(lr=1e-5)
         self.learner = Learner(self.loaded.model, settings, 10**6, budget, autocast, Path("."), kernels)

@@ -38,7 +38,7 @@ def contenders(
         return workload.lengths(load, rows, seed)
 
     own = workers.start("move37_worker.py")
-    own.ask("load", path=str(path), dtype=dtype, kernels=asked.kernels, budget=asked.budget)
+    own.ask("load", path=str(path), dtype=dtype, kernels=asked.kernels, budget=asked.budget, cache=asked.cache)
 
     def ours(seed: int) -> dict[str, Any]:
         return own.ask("run", prompts=prompts, samples=asked.samples, lengths=lengths(seed), seed=seed)
@@ -70,6 +70,7 @@ def measure(asked: argparse.Namespace, name: str, vocabulary: int, load: str, dt
         results = {who: medians(found) for who, found in alternate(steps, asked).items()}
     told = {"model": name, "vocabulary": vocabulary, "load": load, "dtype": dtype, "seed": 0, "rounds": asked.rounds}
     told |= {"prompts": asked.prompts, "samples": asked.samples, "micro_batch": asked.micro_batch, "budget": asked.budget}
+    told["cache"] = asked.cache
     write("rl_step", {**told, "results": results, "ratio": ratios(results)}, versions)
     for who, found in results.items():
         parts = " ".join(f"{found[part]:9.2f}" for part in PARTS)

@@ -48,7 +48,8 @@ class Contest:
         about = {"path": str(self.path), "dtype": self.dtype}
         if who in ("move37", "torch"):
             worker = self.workers.start("move37_worker.py")
-            worker.ask("load", **about, kernels=self.asked.kernels if who == "move37" else "torch", budget=self.asked.budget)
+            asked = {"kernels": self.asked.kernels, "cache": self.asked.cache} if who == "move37" else {"kernels": "torch"}
+            worker.ask("load", **about, **asked, budget=self.asked.budget)
         elif who == "vllm":
             worker = self.workers.start("vllm_worker.py", self.asked.vllm_python)
             self.versions = worker.ask("load", **about, rows=min(256, max(self.asked.rows)), seed=0)["versions"]
@@ -81,7 +82,7 @@ def measure(asked: argparse.Namespace, name: str, vocabulary: int, dtype: str) -
             works = {who: contest.work(who, rows) for who in contest.loaded}
             results = {who: medians(found) for who, found in alternate(works, asked).items()}
             told = {"model": name, "vocabulary": vocabulary, "rows": rows, "dtype": dtype, "seed": 0, "rounds": asked.rounds}
-            told |= {"new_tokens": workload.NEW, "prompt_tokens": workload.PROMPT}
+            told |= {"cache": asked.cache, "new_tokens": workload.NEW, "prompt_tokens": workload.PROMPT}
             against = ratios(results) if "move37" in results else {}
             write("sample", {**told, "results": results, "ratio": against}, contest.versions)
             speeds = " ".join(f"{who} {found['tokens_per_s']:,.0f}" for who, found in results.items())

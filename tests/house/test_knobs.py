@@ -63,7 +63,7 @@ KNOBS = {
     "family": TASK | {"family", "knobs", "languages"},
     "reasoning_gym": TASK | {"reasoning_gym", "config"},
     "file": TASK | {"file", "layout", "question", "answer", "verifier", "held_out_file"},
-    "hardware": {"device", "threads", "dtype", "kernels"},
+    "hardware": {"device", "threads", "dtype", "kernels", "cache"},
     "recipe": {"name", "seed", "model", "template", "tasks", "stages", "sandbox", "hardware"},
 }
 SCHEMAS = {**STAGE_KINDS, **TASK_KINDS, "hardware": Hardware}

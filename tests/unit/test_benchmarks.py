@@ -198,7 +198,7 @@ def test_the_padded_loss_has_the_gradient_of_ours(small):
 
 def test_each_script_runs_and_writes_a_line(small, monkeypatch):
     monkeypatch.setattr(common.Workers, "start", lambda *_, **__: Inline())
-    shared = {"kernels": "torch", "budget": 256, "prompts": 2, "samples": 2, "micro_batch": 2}
+    shared = {"kernels": "torch", "cache": "auto", "budget": 256, "prompts": 2, "samples": 2, "micro_batch": 2}
     shared |= {"rounds": 1, "cold": True, "tries": 1}
     rl_step.measure(SimpleNamespace(**shared, trl_python=None), "S", 40, "forced", "float32")
     learn.measure(SimpleNamespace(**shared, alone=True), "S", 40, "ragged", "float32")

@@ -36,6 +36,20 @@ def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         cache.cache_clear()
 
 
+@pytest.mark.parametrize("dtype, cache, gap", [("float32", "auto", 5e-4), ("float32", "float16", 0.2), ("bfloat16", "auto", 1.0)])
+def test_sampler_and_pytorch_agree_in_every_dtype(lanes: str, dtype: str, cache: str, gap: float) -> None:
+    loaded = tiny.loaded()
+    loaded.model = tiny.decoder(hidden=80, head_width=32, heads=4, kv_heads=2)  # no whole tile of bfloat16
+    prompter = Prompter(loaded.tokenizer, tiny.SHORT, "")
+    sampler = Sampler(loaded, prompter, getattr(torch, dtype), "native", cache)
+    problems = [Problem(id=f"p{i}", task="chain", question="7+" * i, answer="1") for i in (1, 26)]
+    rollouts = [r for g in sampler.sample(problems, 20, Sampling(max_new_tokens=40), seed=1) for r in g.rollouts]
+    examples = [Example.of(Credit(rollout=r, advantage=1.0)) for r in rollouts]
+    learner = Learner(loaded.model, Optimizer(), 1, 600, torch.float32, Path("."), "torch")
+    found = np.concatenate([np.abs(a - e.old) for a, e in zip(learner.logprobs(examples, 1.0), examples, strict=True)])
+    assert found.max() < gap and found.mean() < gap / 10
+
+
 def test_sampler_learner_and_pytorch_agree(tmp_path: Path, lanes: str) -> None:
     """Prompts within a page and over several, groups that are cut by micro-batches, responses that end early."""
     loaded = tiny.loaded()

@@ -67,10 +67,15 @@ def _obstacle(model: nn.Module, autocast: torch.dtype) -> str | None:
     s = model.shape
     if s.head_width % 16 or s.hidden % 16 or s.ffn % 16:
         return f"head width {s.head_width}, hidden size {s.hidden} or feed-forward size {s.ffn} is no multiple of 16"
-    for half in {False, autocast is torch.bfloat16}:
-        if native.library("train", half) is None:
-            return native.build("train", half).why
+    for define in {"", _define(autocast)}:
+        if native.library("train", define) is None:
+            return native.build("train", define).why
     return None
+
+
+def _define(dtype: torch.dtype) -> str:
+    """How the kernels are compiled for it."""
+    return "HALF" if dtype is torch.bfloat16 else ""
 
 
 class Workspace:
@@ -133,7 +138,7 @@ class FusedDecoder:
 
     def __init__(self, model: Decoder, dtype: torch.dtype, space: Workspace | None = None) -> None:
         self.model, self.dtype = model, dtype
-        whole, lib = native.library("train"), native.library("train", dtype is torch.bfloat16)
+        whole, lib = native.library("train"), native.library("train", _define(dtype))
         assert whole is not None and lib is not None
         self.whole, self.lib = whole, lib  # for float32, for `dtype`
         self.space = space or Workspace()

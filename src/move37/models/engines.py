@@ -16,13 +16,16 @@ QUICK = (native.NativeDecoder, GraphDecoder)  # they draw tokens too
 Engine = nn.Module | native.NativeDecoder | GraphDecoder
 
 
-def engine(model: nn.Module, autocast: torch.dtype, kernels: str) -> Engine:
+def engine(model: nn.Module, autocast: torch.dtype, kernels: str, cache: str = "auto") -> Engine:
     """The quickest that fits and that `kernels` allows: torch asks for the model itself.
 
-    A GPU that gets no graphs is told of in a warning. Raises RecipeError where `kernels` is native and nothing fits.
+    A GPU that gets no graphs is told of in a warning. Raises RecipeError where `kernels` is native and nothing fits, or
+    `cache` is float16 and it is not the compiled kernels that decode.
     """
     if model.head.device.type != "cuda":
-        return native.engine(model, kernels)
+        return native.engine(model, autocast, kernels, cache)
+    if cache != "auto":
+        raise RecipeError(f"hardware.cache={cache} is for the CPU kernels; on a GPU keys and values have hardware.dtype")
     if kernels == "torch":
         return model
     why = obstacle(model, autocast)

@@ -1,6 +1,6 @@
 """Decoding with the compiled kernels: the lean decoder on a CPU, with paged keys and values.
 
-In float32 whatever `hardware.dtype` says: they read the master weights.
+In float32, or with matrices, keys and values in bfloat16; norms, softmax and sums stay in float32.
 
 A prompt's pages are shared by the responses that continue it; a finished row gives its pages back, and nothing is moved.
 The same arithmetic as `Decoder.decode` in another order of summation.
@@ -19,10 +19,16 @@ from move37.errors import RecipeError
 from move37.models.decoder import Cache, Decoder
 
 SLAB = 64  # pages that are asked for at once
+# (dtype of products, dtype of keys and values) -> how the kernels are compiled
+DEFINES = {
+    (torch.float32, torch.float32): "",
+    (torch.bfloat16, torch.bfloat16): "HALF",
+    (torch.float32, torch.float16): "CACHE_F16",
+}
 
 
 class _Layer(ctypes.Structure):
-    _names = ("attention_norm", "qkv", "qkv_bias", "q_norm", "k_norm", "out", "mlp_norm", "gate_up", "down")
+    _names = ("attention_norm", "qkv_bias", "q_norm", "k_norm", "mlp_norm", "qkv", "out", "gate_up", "down")
     _fields_ = [(name, ctypes.c_void_p) for name in _names]
 
 
@@ -46,20 +52,23 @@ class _Batch(ctypes.Structure):
     ]
 
 
-def engine(model: nn.Module, kernels: str) -> nn.Module | NativeDecoder:
+def engine(model: nn.Module, autocast: torch.dtype, kernels: str, cache: str) -> nn.Module | NativeDecoder:
     """What decodes: the compiled kernels where they fit and `kernels` does not say torch, else the model itself.
 
-    Raises RecipeError where `kernels` is native and they do not fit.
+    Raises RecipeError where `kernels` is native, or `cache` is float16, and they do not fit.
     """
-    why = "hardware.kernels=torch" if kernels == "torch" else _obstacle(model)
+    kept = torch.float16 if cache == "float16" else autocast
+    why = "hardware.kernels=torch" if kernels == "torch" else _obstacle(model, autocast, kept)
     if why is None:
-        return NativeDecoder(model)
+        return NativeDecoder(model, autocast, kept)
+    if cache == "float16":
+        raise RecipeError(f"hardware.cache=float16 can not be had: {why}. hardware.cache=auto needs no kernels")
     if kernels == "native":
         raise RecipeError(f"hardware.kernels=native can not be had: {why}. hardware.kernels=auto takes PyTorch then")
     return model
 
 
-def _obstacle(model: nn.Module) -> str | None:
+def _obstacle(model: nn.Module, autocast: torch.dtype, kept: torch.dtype) -> str | None:
     """What keeps the kernels from decoding this model here."""
     if not isinstance(model, Decoder):
         return "the model is not of the Llama / Qwen2 / Qwen3 family"
@@ -69,20 +78,27 @@ def _obstacle(model: nn.Module) -> str | None:
         return "they want weights in float32"
     if model.shape.head_width % 16 or model.shape.hidden % 16:
         return f"head width {model.shape.head_width} or hidden size {model.shape.hidden} is no multiple of 16"
-    return None if native.library("decode") is not None else native.build("decode").why
+    if (autocast, kept) not in DEFINES:
+        return f"they have no products in {_name(autocast)} beside a cache in {_name(kept)}"
+    define = DEFINES[autocast, kept]
+    return None if native.library("decode", define) is not None else native.build("decode", define).why
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 class Pages:
     """Free pages of keys and values; asks for more memory in slabs and keeps it for the next pass."""
 
-    def __init__(self, floats: int) -> None:
-        self.floats = floats
+    def __init__(self, numbers: int, dtype: torch.dtype) -> None:
+        self.numbers, self.dtype = numbers, dtype
         self.slabs: list[Tensor] = []
         self.free: list[int] = []  # addresses
 
     def take(self) -> int:
         if not self.free:
-            self.slabs.append(torch.empty(SLAB, self.floats))
+            self.slabs.append(torch.empty(SLAB, self.numbers, dtype=self.dtype))
             self.free = self._addresses(self.slabs[-1])
         return self.free.pop()
 
@@ -91,7 +107,12 @@ class Pages:
         self.free = [address for slab in self.slabs for address in self._addresses(slab)]
 
     def _addresses(self, slab: Tensor) -> list[int]:
-        return [slab.data_ptr() + 4 * self.floats * i for i in reversed(range(SLAB))]
+        return [slab.data_ptr() + self.bytes * i for i in reversed(range(SLAB))]
+
+    @property
+    def bytes(self) -> int:
+        """Of a page."""
+        return self.numbers * self.dtype.itemsize
 
 
 class NativeCache:
@@ -101,11 +122,11 @@ class NativeCache:
 
     def __init__(self, pages: Pages, prompts: Tensor, lengths: np.ndarray, page: int) -> None:
         self.pages = pages
-        self.prompts = prompts  # [P, pages, floats]: holds the memory that `table` points to
+        self.prompts = prompts  # [P, pages, numbers]: holds the memory that `table` points to
         self.page = page
         self.prompt = lengths.astype(np.int32)  # [B] tokens of the prompt
         self.own = np.zeros(len(lengths), np.int32)  # [B] tokens of the response that are in the cache
-        starts = prompts.data_ptr() + 4 * pages.floats * np.arange(prompts.shape[0] * prompts.shape[1], dtype=np.uint64)
+        starts = prompts.data_ptr() + pages.bytes * np.arange(prompts.shape[0] * prompts.shape[1], dtype=np.uint64)
         self.table = starts.reshape(prompts.shape[:2])  # [B, pages] addresses; what a row does not use is 0 or never read
 
     def select(self, rows: Tensor) -> None:
@@ -141,14 +162,17 @@ class NativeCache:
 class NativeDecoder:
     """`prefill` and `decode` of a `Decoder`, the second by the kernels. Packs the weights at each prefill."""
 
-    def __init__(self, model: Decoder) -> None:
-        lib = native.library("decode")
+    def __init__(self, model: Decoder, dtype: torch.dtype = torch.float32, cache: torch.dtype | None = None) -> None:
+        """dtype: of matrices and what they multiply. cache: of keys and values, None: the same; pairs are those of DEFINES."""
+        kept = dtype if cache is None else cache
+        lib = native.library("decode", DEFINES[dtype, kept])
         assert lib is not None
-        self.model, self.lib = model, lib
+        self.model, self.lib, self.dtype = model, lib, dtype
+        lib.move37_units()  # asks the system for the matrix units, once per process
         self.panel, self.page = lib.move37_panel(), lib.move37_page()
         s = model.shape
         self.padded = -(-s.head_width // self.panel) * self.panel
-        self.pages = Pages(s.layers * s.kv_heads * self.page * (s.head_width + self.padded))
+        self.pages = Pages(s.layers * s.kv_heads * self.page * (s.head_width + self.padded), kept)
         self.packed: list[dict[str, Tensor]] = [{} for _ in range(s.layers)]
         self.outer: dict[str, Tensor] = {}
         self.layers = (_Layer * s.layers)()
@@ -164,7 +188,7 @@ class NativeDecoder:
         self._pack()
         self.pages.reset()
         hidden, cache = self.model.prefill(tokens, pad)
-        return hidden, NativeCache(self.pages, self._prompt_pages(cache), (tokens.shape[1] - pad).numpy(), self.page)
+        return hidden.float(), NativeCache(self.pages, self._prompt_pages(cache), (tokens.shape[1] - pad).numpy(), self.page)
 
     def decode(self, tokens: Tensor, cache: NativeCache) -> Tensor:
         """As `Decoder.decode`."""
@@ -200,7 +224,7 @@ class NativeDecoder:
         """
         (rows, width), vocabulary, threads = hidden.shape, len(self.head), torch.get_num_threads()
         tokens, logprobs = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
-        scratch = self._scratch(threads * self.lib.move37_draw_scratch(vocabulary))
+        scratch = self._scratch(threads * self.lib.move37_draw_scratch(width, vocabulary))
         inverse = 1 / temperature if temperature > 0 else 0.0
         given = (hidden.data_ptr(), self.output, inverse, np.ascontiguousarray(uniform, np.float64).ctypes.data)
         written = (tokens.data_ptr(), logprobs.data_ptr(), scratch.data_ptr(), threads)
@@ -246,25 +270,24 @@ class NativeDecoder:
     def _panels(self, packed: dict[str, Tensor], name: str, weight: Tensor) -> int:
         """Address of the packed copy of a matrix, which is written anew."""
         rows, columns = weight.shape
-        pair = name == "gate_up"
-        width = rows // 2 if pair else rows
+        pair = int(name == "gate_up")
         if name not in packed:
-            packed[name] = torch.empty((2 if pair else 1) * -(-width // self.panel) * self.panel * columns)
-        self.lib.move37_pack(weight.data_ptr(), rows, columns, int(pair), packed[name].data_ptr())
+            packed[name] = torch.empty(self.lib.move37_packed(rows, columns, pair), dtype=self.dtype)
+        self.lib.move37_pack(weight.data_ptr(), rows, columns, pair, packed[name].data_ptr())
         return packed[name].data_ptr()
 
     def _prompt_pages(self, cache: Cache) -> Tensor:
-        """[P, pages, floats]: the keys and values of the prompts, as the kernels want them."""
+        """[P, pages, numbers]: the keys and values of the prompts, as the kernels want them."""
         s, page = self.model.shape, self.page
         prompts, columns = len(cache.pad), cache.used
         count = -(-columns // page)
-        filled = torch.zeros(prompts, count, s.layers, s.kv_heads * page * (s.head_width + self.padded))
+        filled = torch.zeros(prompts, count, s.layers, s.kv_heads * page * (s.head_width + self.padded), dtype=self.pages.dtype)
         places = (cache.pad[:, None] + torch.arange(count * page)[None, :]).clamp(max=columns - 1)[:, None, :, None]
-        split = s.kv_heads * page * s.head_width
+        split, most = s.kv_heads * page * s.head_width, torch.finfo(filled.dtype).max
         for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
             index = places.expand(-1, s.kv_heads, -1, s.head_width)
-            k = keys.gather(2, index).view(prompts, s.kv_heads, count, page, s.head_width)
-            v = values.gather(2, index).view(prompts, s.kv_heads, count, page, s.head_width)
+            k = keys.gather(2, index).clamp(-most, most).view(prompts, s.kv_heads, count, page, s.head_width)
+            v = values.gather(2, index).clamp(-most, most).view(prompts, s.kv_heads, count, page, s.head_width)
             filled[:, :, layer, :split] = k.permute(0, 2, 1, 4, 3).reshape(prompts, count, -1)
             v = nn.functional.pad(v, (0, self.padded - s.head_width))
             filled[:, :, layer, split:] = v.transpose(1, 2).reshape(prompts, count, -1)

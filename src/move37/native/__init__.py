@@ -28,9 +28,11 @@ SIGNATURES = {
         ("move37_scratch", _I, [_P, _I, _I]),
         ("move37_panel", _I, []),
         ("move37_page", _I, []),
+        ("move37_units", _I, []),
+        ("move37_packed", _I, [_I, _I, _I]),
         ("move37_pack", None, [_P, _I, _I, _I, _P]),
         ("move37_decode", None, [_P, _P]),
-        ("move37_draw_scratch", _I, [_I]),
+        ("move37_draw_scratch", _I, [_I, _I]),
         ("move37_draw", None, [_I, _I, _I, _P, _P, _F, _P, _P, _P, _P, _I]),
     ),
     "train": (
@@ -63,8 +65,10 @@ def compiler() -> str | None:
 
 
 @functools.cache
-def build(kernel: str = "decode", half: bool = False) -> Found:
-    """Compile `decode` or `train` unless that was done before; `half`: for bfloat16.
+def build(kernel: str = "decode", define: str = "") -> Found:
+    """Compile `decode` or `train` unless that was done before.
+
+    define: HALF for bfloat16, CACHE_F16 (`decode` alone) for keys and values in float16.
 
     Never raises: without them PyTorch does the work.
     """
@@ -73,7 +77,7 @@ def build(kernel: str = "decode", half: bool = False) -> Found:
         return Found(None, "no C compiler; on Debian and Ubuntu: apt install gcc")
     folder = resources.files("move37") / "native"
     text = (folder / "common.h").read_bytes() + (folder / f"{kernel}.c").read_bytes()
-    flags = (*FLAGS, "-DHALF") if half else FLAGS
+    flags = (*FLAGS, f"-D{define}") if define else FLAGS
     about = machine.describe()
     mark = hashlib.sha256(text + repr((flags, cc, platform.machine(), about["cpu"], about["features"])).encode()).hexdigest()
     target = _cache() / f"{kernel}-{mark[:16]}.so"
@@ -95,9 +99,9 @@ def build(kernel: str = "decode", half: bool = False) -> Found:
 
 
 @functools.cache
-def library(kernel: str, half: bool = False) -> ctypes.CDLL | None:
+def library(kernel: str, define: str = "") -> ctypes.CDLL | None:
     """The kernels, loaded. Import torch before, so that both use one OpenMP runtime and one set of threads."""
-    found = build(kernel, half)
+    found = build(kernel, define)
     if found.path is None:
         return None
     lib = ctypes.CDLL(str(found.path))

@@ -7,6 +7,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__) || defined(WIDE) /* WIDE: on other processors too, for tests */
 enum { LANES = 16, BLOCK = 12 }; /* BLOCK rows x 2 vectors of sums stay in registers */
@@ -19,6 +22,8 @@ enum { PANEL = 2 * LANES };
 
 typedef float vec __attribute__((vector_size(LANES * 4), aligned(4)));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef uint32_t words __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef uint16_t halves __attribute__((vector_size(LANES * 2), aligned(2)));
 typedef long i64;
 
 static i64 up(i64 n, i64 to) { return (n + to - 1) / to * to; }
@@ -26,6 +31,22 @@ static i64 least(i64 a, i64 b) { return a < b ? a : b; }
 static vec all(float x) { return x - (vec){0}; } /* x + 0 would be an addition: -0 + 0 is 0 */
 static vec load(const float *p) { return *(const vec *)p; }
 static void store(float *p, vec v) { *(vec *)p = v; }
+static vec widen(const uint16_t *p) { return (vec)(__builtin_convertvector(*(const halves *)p, words) << 16); }
+__attribute__((unused)) static halves narrow(vec v) { /* to bfloat16: to nearest, ties to even */
+    const words bits = (words)v;
+    return __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves);
+}
+
+/* `elem`: what matrix products take, float or, where HALF is defined, bfloat16 */
+#ifdef HALF
+typedef uint16_t elem;
+__attribute__((unused)) static vec get(const elem *p) { return widen(p); }
+static void put(elem *p, vec v) { *(halves *)p = narrow(v); }
+#else
+typedef float elem;
+__attribute__((unused)) static vec get(const elem *p) { return load(p); }
+static void put(elem *p, vec v) { store(p, v); }
+#endif
 
 /* The larger one; a, where that is NaN */
 static vec larger(vec a, vec b) {
@@ -57,9 +78,60 @@ static vec exponential(vec x) {
     return (vec)((ivec)p + power);
 }
 
-/* c[m][PANEL] (+)= a[m][k] b[k][PANEL]; m is a constant where this is inlined */
+static inline vec widen_f16(const uint16_t *p) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__F16C__)
+    union {
+        vec whole;
+        __m256 part[LANES / 8];
+    } v;
+    for (int i = 0; i < LANES / 8; i++) v.part[i] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + i));
+    return v.whole;
+#else
+    vec v;
+    for (int i = 0; i < LANES; i++) {
+        _Float16 x;
+        memcpy(&x, p + i, sizeof x);
+        v[i] = (float)x;
+    }
+    return v;
+#endif
+}
+
+/* To nearest; beyond the largest float16 the largest, not infinity */
+static inline void narrow_f16(vec v, uint16_t *p) {
+    v = larger(-larger(-v, all(-65504.0f)), all(-65504.0f));
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+    union {
+        vec whole;
+        __m256 part[LANES / 8];
+    } parts = {v};
+    for (int i = 0; i < LANES / 8; i++)
+        _mm_storeu_si128((__m128i *)p + i, _mm256_cvtps_ph(parts.part[i], _MM_FROUND_TO_NEAREST_INT));
+#else
+    for (int i = 0; i < LANES; i++) {
+        const _Float16 x = (_Float16)v[i];
+        memcpy(p + i, &x, sizeof x);
+    }
+#endif
+}
+
+/* LANES numbers as they lie in memory: float, bfloat16 or float16 */
+enum { F32, BF16, F16 };
+
+static inline __attribute__((always_inline)) vec fetch(const int kind, const void *from, i64 at) {
+    const uint16_t *half = (const uint16_t *)from + at;
+    if (kind == BF16) return widen(half);
+    if (kind == F16) return widen_f16(half);
+    return load((const float *)from + at);
+}
+
+/* c[m][PANEL] (+)= a[m][k] b[k][PANEL]; m and the kind of b are constants where this is inlined */
 static inline __attribute__((always_inline)) void block(
-    const int m, const float *a, i64 lda, i64 k, const float *b, i64 ldb, float *c, i64 ldc, int add) {
+    const int m, const int kind, const float *a, i64 lda, i64 k, const void *b, i64 ldb, float *c, i64 ldc, int add) {
     vec sum[BLOCK][2];
     const float *a3 = a + 3 * lda, *a6 = a + 6 * lda, *a9 = a + 9 * lda;
 #pragma GCC unroll 12
@@ -68,7 +140,7 @@ static inline __attribute__((always_inline)) void block(
         sum[i][1] = add ? load(c + i * ldc + LANES) : all(0);
     }
     for (i64 j = 0; j < k; j++) {
-        const vec low = load(b + j * ldb), high = load(b + j * ldb + LANES);
+        const vec low = fetch(kind, b, j * ldb), high = fetch(kind, b, j * ldb + LANES);
 #pragma GCC unroll 12
         for (int i = 0; i < m; i++) {
             const float *row = i < 3 ? a : i < 6 ? a3 : i < 9 ? a6 : a9;
@@ -85,13 +157,18 @@ static inline __attribute__((always_inline)) void block(
 }
 
 /* The same for any m: whole blocks, then what is left */
-static void panel(i64 m, const float *a, i64 lda, i64 k, const float *b, i64 ldb, float *c, i64 ldc, int add) {
-    for (; m >= BLOCK; m -= BLOCK, a += BLOCK * lda, c += BLOCK * ldc) block(BLOCK, a, lda, k, b, ldb, c, ldc, add);
-#define LEFT(n) case n: block(n < BLOCK ? n : BLOCK, a, lda, k, b, ldb, c, ldc, add); break;
+static inline __attribute__((always_inline)) void blocks(
+    const int kind, i64 m, const float *a, i64 lda, i64 k, const void *b, i64 ldb, float *c, i64 ldc, int add) {
+    for (; m >= BLOCK; m -= BLOCK, a += BLOCK * lda, c += BLOCK * ldc) block(BLOCK, kind, a, lda, k, b, ldb, c, ldc, add);
+#define LEFT(n) case n: block(n < BLOCK ? n : BLOCK, kind, a, lda, k, b, ldb, c, ldc, add); break;
     switch (m) {
         LEFT(1) LEFT(2) LEFT(3) LEFT(4) LEFT(5) LEFT(6) LEFT(7) LEFT(8) LEFT(9) LEFT(10) LEFT(11)
     }
 #undef LEFT
+}
+
+__attribute__((unused)) static void panel(i64 m, const float *a, i64 lda, i64 k, const float *b, i64 ldb, float *c, i64 ldc, int add) {
+    blocks(F32, m, a, lda, k, b, ldb, c, ldc, add);
 }
 
 /* c[m][PANEL] += transposed a[k][m] b[k][PANEL]; m is a constant where this is inlined */

@@ -8,26 +8,11 @@
  * Every sum has one order for a given number of threads, whichever thread is first.
  */
 
-#ifdef HALF
-typedef uint16_t elem;
-typedef uint16_t halves __attribute__((vector_size(LANES * 2), aligned(2)));
-typedef uint32_t words __attribute__((vector_size(LANES * 4), aligned(4)));
-static vec get(const elem *p) { return (vec)(__builtin_convertvector(*(const halves *)p, words) << 16); }
-static void put(elem *p, vec v) {
-    const words bits = (words)v;
-    *(halves *)p = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves); /* to nearest, ties to even */
-}
 static void put_one(elem *p, float x) {
     elem whole[LANES];
     put(whole, all(x));
     *p = whole[0];
 }
-#else
-typedef float elem;
-static vec get(const elem *p) { return load(p); }
-static void put(elem *p, vec v) { store(p, v); }
-static void put_one(elem *p, float x) { *p = x; }
-#endif
 
 enum { TILE = 48 }; /* queries at a time */
 

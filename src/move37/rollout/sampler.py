@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from move37.errors import TaskError
-from move37.models import engines, native
+from move37.models import engines
 from move37.models.folder import Loaded
 from move37.models.head import logits
 from move37.rollout.draw import Sampling, choose, stream, uniforms
@@ -46,12 +46,15 @@ class Trajectory:
 class Sampler:
     """Samples groups of responses from a model that a learner may be changing in place."""
 
-    def __init__(self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype, kernels: str = "auto") -> None:
-        self.engine = engines.engine(loaded.model, autocast, kernels)
+    def __init__(
+        self, loaded: Loaded, prompter: Prompter, autocast: torch.dtype, kernels: str = "auto", cache: str = "auto"
+    ) -> None:
+        """`kernels` and `cache` as in the recipe's `hardware`. Raises RecipeError where they ask for what can not be had."""
+        self.engine = engines.engine(loaded.model, autocast, kernels, cache)
         self.prompter = prompter
         self.context = loaded.context
         self.eos = loaded.eos
-        self.autocast_dtype = torch.float32 if isinstance(self.engine, native.NativeDecoder) else autocast
+        self.autocast_dtype = autocast
         self.version = 0  # updates the weights have seen; whoever trains them sets it
 
     def render(self, question: str) -> str:

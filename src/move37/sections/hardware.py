@@ -19,3 +19,8 @@ class Hardware(Section):
         "auto",
         description="our kernels where they fit (compiled on a CPU, CUDA graphs on a GPU), demanded (native), or PyTorch alone",
     )
+    cache: Literal["auto", "float16"] = Field(
+        "auto",
+        description="what sampling keeps keys and values in; auto: the dtype. float16: half the memory of float32 and more "
+        "tokens per second, for the compiled CPU kernels; log-probs of sampler and learner then differ by about 1e-4",
+    )

@@ -103,7 +103,8 @@ class Context:
         return Prompter.build(loaded.tokenizer, self.recipe.template, self.run.base)
 
     def sampler(self, loaded: folder.Loaded) -> Sampler:
-        return Sampler(loaded, self.prompter(loaded), self.device.autocast, self.recipe.hardware.kernels)
+        hardware = self.recipe.hardware
+        return Sampler(loaded, self.prompter(loaded), self.device.autocast, hardware.kernels, hardware.cache)
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
