@@ -19,7 +19,7 @@ from move37 import machine
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results"
-KEYS = ("measure", "model", "vocabulary", "load", "rows", "dtype", "samples", "threads", "budget", "who")  # tell lines apart
+KEYS = ("measure", "model", "vocabulary", "load", "rows", "samples", "threads", "budget", "who")  # tell lines apart
 Line = dict[str, Any]
 
 
@@ -35,7 +35,7 @@ def pick(lines: list[Line]) -> list[Line]:
     """The last line of each configuration on each CPU, in the order in which they first came."""
     found: dict[tuple[str, ...], Line] = {}
     for line in lines:
-        found[(cpu(line), *(str(line.get(key)) for key in KEYS))] = line
+        found[(cpu(line), _numbers(line), *(str(line.get(key)) for key in KEYS))] = line
     return list(found.values())
 
 
@@ -58,6 +58,11 @@ def _about(line: Line) -> str:
     return f"{line['model']}{vocabulary}"
 
 
+def _numbers(line: Line) -> str:
+    """Of products, and of the sampler's cache where it differs."""
+    return f"{line.get('dtype')}" + (", cache float16" if line.get("cache") == "float16" else "")
+
+
 def _speed(results: dict[str, Any], who: str) -> str:
     return f"{results[who]['tokens_per_s']:,.0f}" if who in results else ""
 
@@ -74,7 +79,7 @@ def _step(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
         parts = [" / ".join(f"{r[p]:.2f}" for p in ("generate", "score", "update")) for r in both]
         speeds = [f"{r['tokens_per_s']:,.0f}" for r in both]
         memory = [_mebibytes(r) for r in both]
-        rows.append([_about(line), line["load"], line["dtype"], *speeds, f"{line['ratio']['trl']:.1f}", *parts, *memory])
+        rows.append([_about(line), line["load"], _numbers(line), *speeds, f"{line['ratio']['trl']:.2f}", *parts, *memory])
     return heads, rows
 
 
@@ -82,7 +87,7 @@ def _sample(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
     contenders = ("move37", "torch", "dynamic", "static", "vllm")
     heads = ["model", "rows", "dtype", "Move37", "without kernels", "`generate`", "static cache", "vLLM"]
     speeds = [[_speed(line["results"], who) for who in contenders] for line in lines]
-    return heads, [[_about(o), str(o["rows"]), o["dtype"], *s] for o, s in zip(lines, speeds, strict=True)]
+    return heads, [[_about(o), str(o["rows"]), _numbers(o), *s] for o, s in zip(lines, speeds, strict=True)]
 
 
 def _learn(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
