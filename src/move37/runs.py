@@ -174,8 +174,11 @@ class Run:
 
     def _kernels(self) -> str:
         """What decodes and trains on a CPU where the model allows it: the last digits of numbers depend on it."""
-        built = [native.build(kernel).path for kernel in native.SIGNATURES]
-        return "torch" if self.recipe.hardware.kernels == "torch" or None in built else " ".join(path.stem for path in built)
+        hardware = self.recipe.hardware
+        half = "HALF" if hardware.dtype == "bfloat16" else ""
+        wanted = {"decode": "CACHE_F16" if hardware.cache == "float16" else half, "train": half}
+        built = [native.build(kernel, wanted[kernel]).path for kernel in native.SIGNATURES]
+        return "torch" if hardware.kernels == "torch" or None in built else " ".join(path.stem for path in built)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:

@@ -47,7 +47,7 @@ KNOBS = {
     },
     "merge": {"init", "other", "share"},
     "rewrite": {"init", "data", "by", "longest", "rows_per_step"},
-    "demonstrate": {"init", "tasks", "rows", "slips", "by"},
+    "demonstrate": {"init", "tasks", "rows", "slips", "thoughts", "by"},
     "compare": {
         *("init", "tasks", "kind", "judge", "policy", "prompts", "prompts_per_step", "samples_per_prompt", "max_new_tokens"),
         *("temperature", "stop", "reading", "pairs_per_prompt", "judgements", "margin", "balance"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections import Counter
@@ -14,16 +15,22 @@ from hypothesis import strategies as st
 
 import tiny
 from move37 import tasks
-from move37.errors import RecipeError
+from move37.errors import RecipeError, TaskError
 from move37.models import folder
 from move37.rewards.form import split
-from move37.sections import GymTask
+from move37.rewards.reading import READINGS
+from move37.rewards.style import BEHAVIOURS, behaviours
+from move37.sections import FamilyTask, GymTask
 from move37.tasks.base import Task
 from move37.tasks.curriculum import Curriculum
 from move37.templates import R1_ZERO
+from move37.types import Verdict
 from move37.world import documents
+from move37.world.demonstrations import demonstrate
 from move37.world.documents import document, solution
 from move37.world.solutions import CHECKERS, SOLVERS, read_equation, search_countdown
+from move37.world.speech import WORDS
+from move37.world.thoughts import worked
 from move37.world.tokenizer import EOS, PAD, TAGS, train_tokenizer
 
 INDEX = st.integers(0, 10**6)
@@ -107,6 +114,42 @@ def test_slips_make_errors_that_a_check_sees(source: str) -> None:
         assert agrees == (result == problem.answer)
         wrong += not agrees
     assert wrong >= 15
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "countdown"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_long_thoughts_end_right_and_show_all_behaviours(source: str, language: str) -> None:
+    """Each in a fifth of them or more; half are taken back once, the others are looked at and stand."""
+    task = by_source()[source]
+    shown: Counter[str] = Counter()
+    for index in range(60):
+        problem = task.problem(index, "train")
+        problem = dataclasses.replace(problem, meta={**problem.meta, "language": language})
+        thought, reply = demonstrate(task, problem, random.Random(index), thoughts="long")
+        final = READINGS["tags"]("", f"<think>{thought}</think><answer>{reply}</answer>").final
+        assert task.verify(final, problem).verdict is Verdict.RIGHT, (problem, thought)
+        shown.update(name for name, times in behaviours(thought).items() if times)
+    assert set(shown) == set(BEHAVIOURS) and min(shown.values()) >= 12, shown
+
+
+def test_a_thought_that_is_taken_back_was_wrong() -> None:
+    task, retry = by_source()["word"], WORDS["en"]["retry"]
+    taken_back = 0
+    for index in range(60):
+        problem = task.problem(index, "train")
+        lines, answer = worked(problem, "word", "en", random.Random(index))
+        ends = [line.rpartition("=")[2] for line in lines if "=" in line]
+        if retry in lines:
+            claimed = lines[lines.index(WORDS["en"]["check"]) - 1].rpartition("=")[2]
+            assert claimed != answer and ends[-1] == answer
+            taken_back += 1
+    assert 15 <= taken_back <= 45
+
+
+def test_nobody_thinks_at_length_about_a_greeting() -> None:
+    task = tasks.load_all({"greet": FamilyTask(family="greet")}, 0, Path())["greet"]
+    with pytest.raises(TaskError, match="thoughts=short"):
+        demonstrate(task, task.problem(0, "train"), random.Random(0), thoughts="long")
 
 
 @pytest.mark.parametrize(

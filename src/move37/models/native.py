@@ -1,14 +1,16 @@
 """Decoding with the compiled kernels: the lean decoder on a CPU, with paged keys and values.
 
-In float32, or with matrices, keys and values in bfloat16; norms, softmax and sums stay in float32.
+In float32, or with matrices, keys and values in bfloat16, or with keys and values alone in float16; norms, softmax and sums
+stay in float32.
 
 A prompt's pages are shared by the responses that continue it; a finished row gives its pages back, and nothing is moved.
-The same arithmetic as `Decoder.decode` in another order of summation.
+In float32 the same arithmetic as `Decoder.decode` in another order of summation.
 """
 
 from __future__ import annotations
 
 import ctypes
+import warnings
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from move37.errors import RecipeError
 from move37.models.decoder import Cache, Decoder
 
 SLAB = 64  # pages that are asked for at once
+UNITS = ("none", "vectors", "matrices")  # for products in bfloat16
 # (dtype of products, dtype of keys and values) -> how the kernels are compiled
 DEFINES = {
     (torch.float32, torch.float32): "",
@@ -60,7 +63,10 @@ def engine(model: nn.Module, autocast: torch.dtype, kernels: str, cache: str) ->
     kept = torch.float16 if cache == "float16" else autocast
     why = "hardware.kernels=torch" if kernels == "torch" else _obstacle(model, autocast, kept)
     if why is None:
-        return NativeDecoder(model, autocast, kept)
+        found = NativeDecoder(model, autocast, kept)
+        if autocast is torch.bfloat16 and found.units == "none":
+            warnings.warn("this CPU has no units for bfloat16: hardware.dtype=float32 is faster here", stacklevel=2)
+        return found
     if cache == "float16":
         raise RecipeError(f"hardware.cache=float16 can not be had: {why}. hardware.cache=auto needs no kernels")
     if kernels == "native":
@@ -168,7 +174,7 @@ class NativeDecoder:
         lib = native.library("decode", DEFINES[dtype, kept])
         assert lib is not None
         self.model, self.lib, self.dtype = model, lib, dtype
-        lib.move37_units()  # asks the system for the matrix units, once per process
+        self.units = UNITS[lib.move37_units()]  # asks the system for the matrix units, once per process
         self.panel, self.page = lib.move37_panel(), lib.move37_page()
         s = model.shape
         self.padded = -(-s.head_width // self.panel) * self.panel
@@ -283,11 +289,14 @@ class NativeDecoder:
         count = -(-columns // page)
         filled = torch.zeros(prompts, count, s.layers, s.kv_heads * page * (s.head_width + self.padded), dtype=self.pages.dtype)
         places = (cache.pad[:, None] + torch.arange(count * page)[None, :]).clamp(max=columns - 1)[:, None, :, None]
-        split, most = s.kv_heads * page * s.head_width, torch.finfo(filled.dtype).max
+        split = s.kv_heads * page * s.head_width
+        most = torch.finfo(torch.float16).max if filled.dtype is torch.float16 else None  # of infinity no softmax is made
         for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
             index = places.expand(-1, s.kv_heads, -1, s.head_width)
-            k = keys.gather(2, index).clamp(-most, most).view(prompts, s.kv_heads, count, page, s.head_width)
-            v = values.gather(2, index).clamp(-most, most).view(prompts, s.kv_heads, count, page, s.head_width)
+            k = keys.gather(2, index).view(prompts, s.kv_heads, count, page, s.head_width)
+            v = values.gather(2, index).view(prompts, s.kv_heads, count, page, s.head_width)
+            if most is not None:
+                k, v = k.clamp(-most, most), v.clamp(-most, most)
             filled[:, :, layer, :split] = k.permute(0, 2, 1, 4, 3).reshape(prompts, count, -1)
             v = nn.functional.pad(v, (0, self.padded - s.head_width))
             filled[:, :, layer, split:] = v.transpose(1, 2).reshape(prompts, count, -1)

@@ -78,6 +78,7 @@ static vec exponential(vec x) {
     return (vec)((ivec)p + power);
 }
 
+#ifdef CACHE_F16
 static inline vec widen_f16(const uint16_t *p) {
 #if defined(__AVX512F__)
     return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
@@ -88,14 +89,9 @@ static inline vec widen_f16(const uint16_t *p) {
     } v;
     for (int i = 0; i < LANES / 8; i++) v.part[i] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + i));
     return v.whole;
-#else
-    vec v;
-    for (int i = 0; i < LANES; i++) {
-        _Float16 x;
-        memcpy(&x, p + i, sizeof x);
-        v[i] = (float)x;
-    }
-    return v;
+#else /* exponents are moved by a product, which is right for the numbers below the normal ones too */
+    const words bits = __builtin_convertvector(*(const halves *)p, words);
+    return (vec)((bits & 0x8000) << 16) + (vec)((bits & 0x7fff) << 13 | (bits & 0x8000) << 16) * 0x1p112f;
 #endif
 }
 
@@ -111,13 +107,13 @@ static inline void narrow_f16(vec v, uint16_t *p) {
     } parts = {v};
     for (int i = 0; i < LANES / 8; i++)
         _mm_storeu_si128((__m128i *)p + i, _mm256_cvtps_ph(parts.part[i], _MM_FROUND_TO_NEAREST_INT));
-#else
-    for (int i = 0; i < LANES; i++) {
-        const _Float16 x = (_Float16)v[i];
-        memcpy(p + i, &x, sizeof x);
-    }
+#else /* below the normal numbers of float16 there are none here: 0 */
+    const words sign = (words)v >> 16 & 0x8000, size = (words)v & 0x7fffffff, even = size + 0xfff + (size >> 13 & 1);
+    const words found = (even >> 13) - (112 << 10);
+    *(halves *)p = __builtin_convertvector(sign | (found & (words)((ivec)size >= 0x38800000)), halves);
 #endif
 }
+#endif
 
 /* LANES numbers as they lie in memory: float, bfloat16 or float16 */
 enum { F32, BF16, F16 };
@@ -125,7 +121,9 @@ enum { F32, BF16, F16 };
 static inline __attribute__((always_inline)) vec fetch(const int kind, const void *from, i64 at) {
     const uint16_t *half = (const uint16_t *)from + at;
     if (kind == BF16) return widen(half);
+#ifdef CACHE_F16
     if (kind == F16) return widen_f16(half);
+#endif
     return load((const float *)from + at);
 }
 

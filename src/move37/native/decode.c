@@ -101,7 +101,8 @@ static void by_vectors(i64 m, const elem *a, i64 lda, i64 k, const elem *w, floa
 #undef LEFT
 }
 
-#if defined(__AMX_BF16__) && !defined(WIDE) && !defined(NO_TILES)
+#if defined(__AMX_BF16__) && defined(__linux__) && !defined(WIDE) && !defined(NO_TILES)
+#define TILES
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -114,7 +115,7 @@ static void open_tiles(void) { /* eight tiles of 16 rows of 64 bytes, for the th
         uint8_t rows[16];
     } shape = {.palette = 1};
     for (int i = 0; i < 8; i++) shape.bytes[i] = 64, shape.rows[i] = 16;
-    if (tiles_allowed) _tile_loadconfig(&shape);
+    if (tiles_allowed) __asm__ volatile("ldtilecfg %0" ::"m"(shape)); /* GCC's intrinsic reads a part of it, up to 13.2 */
 }
 
 static void close_tiles(void) {
@@ -131,8 +132,9 @@ static void by_tiles(i64 m, const elem *a, i64 lda, i64 k, const elem *w, float 
         const int whole = m >= 32, both = m > 16;
         float *to = whole ? c : spare, *below = to + 16 * (whole ? ldc : PANEL);
         const i64 ld = 4 * (whole ? ldc : PANEL);
+        for (i64 i = 0; add && !whole && i < m; i++) memcpy(spare + i * PANEL, c + i * ldc, 4 * PANEL);
         settle();
-        if (add && whole) {
+        if (add) { /* sums begin with what is there, in part blocks too: a row's bits do not depend on its place */
             _tile_loadd(0, to, ld);
             _tile_loadd(1, to + 16, ld);
             _tile_loadd(2, below, ld);
@@ -162,11 +164,7 @@ static void by_tiles(i64 m, const elem *a, i64 lda, i64 k, const elem *w, float 
             _tile_stored(3, below + 16, ld);
         }
         settle();
-        for (i64 i = 0; !whole && i < m; i++)
-            for (i64 v = 0; v < PANEL; v += LANES) {
-                const vec found = load(spare + i * PANEL + v);
-                store(c + i * ldc + v, add ? load(c + i * ldc + v) + found : found);
-            }
+        for (i64 i = 0; !whole && i < m; i++) memcpy(c + i * ldc, spare + i * PANEL, 4 * PANEL);
     }
 }
 #else
@@ -191,7 +189,7 @@ static void product(i64 m, const float *a, i64 lda, i64 k, const float *w, float
 
 /* Units for bfloat16 that the products use: 0 none, 1 vectors, 2 matrices. Asks the kernel for the matrix units */
 i64 move37_units(void) {
-#if defined(HALF) && defined(__AMX_BF16__) && !defined(WIDE) && !defined(NO_TILES)
+#ifdef TILES
     tiles_allowed = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* XTILEDATA */) == 0;
     if (tiles_allowed) return 2;
 #endif

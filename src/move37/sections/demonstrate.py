@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from move37.sections.answering import SCRIPTED, Answering, judge_of
 from move37.sections.base import COUNTS, Artefact, Positive, Rows, Share, StageSection
@@ -22,9 +22,18 @@ class Demonstrate(StageSection):
     tasks: list[str] | None = Field(None, description="task names, drawn by their weights; all where not given")
     rows: Positive = Field(description="rows of the data set: problems of those training may see, one response each")
     slips: Share = Field(0.0, description="chance that one worked step goes wrong; searches and general replies have no slips")
+    thoughts: Literal["short", "long"] = Field(
+        "short", description="long: of reasoning tasks, planned, tried, checked, taken back and done anew, and right at the end"
+    )
     by: Answering = Field(
         SCRIPTED, description="`scripted` (the tasks' own writers); for tasks in free words also an endpoint or checkpoint"
     )
+
+    @model_validator(mode="after")
+    def _long(self) -> Demonstrate:
+        if self.thoughts == "long" and (self.slips or self.by != SCRIPTED):
+            raise ValueError("thoughts=long is written by the tasks' own writers, without slips; leave `by` and `slips` away")
+        return self
 
     def inputs(self) -> dict[str, str]:
         return {**super().inputs(), **judge_of("by", self.by)}

@@ -94,10 +94,10 @@ def check_model(recipe: Recipe, base: Path) -> list[dict[str, Any]]:
     """Template, EOS and pad of the recipe's model, then its pass@k on every task with a plain verdict."""
     device = Device.choose(recipe.hardware)
     assert recipe.model is not None
-    loaded = folder.load(folder.resolve(recipe.model, base), device.autocast, device.device)
+    loaded = folder.load(folder.resolve(recipe.model, base), device.weights, device.device)
     prompter = Prompter.build(loaded.tokenizer, recipe.template, base)
     records = check_tokens(loaded.tokenizer, prompter)
-    sampler = Sampler(loaded, prompter, device.autocast)
+    sampler = Sampler(loaded, prompter, device.autocast, recipe.hardware.kernels, recipe.hardware.cache)
     limit = next((s.max_new_tokens for s in recipe.stages.values() if isinstance(s, RL | Evaluate)), 256)
     known = tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox)
     for name, task in known.items():

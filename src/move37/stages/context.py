@@ -43,13 +43,21 @@ class Device:
     device: torch.device
     autocast: torch.dtype
 
+    @property
+    def weights(self) -> torch.dtype:
+        """Of a model that nobody trains: on a GPU half the memory will do, the CPU kernels want float32."""
+        return torch.float32 if self.device.type == "cpu" else self.autocast
+
     @classmethod
     def choose(cls, hardware: Hardware) -> Device:
-        """Raises RecipeError where the recipe asks for a GPU that is not there."""
+        """Raises RecipeError where the recipe asks for a GPU that is not there, or for a cache that does not go with the rest."""
         if hardware.device == "cuda" and not torch.cuda.is_available():
             raise RecipeError("hardware.device=cuda, but PyTorch sees no GPU here; `move37 doctor` says why, or use auto or cpu")
         name = hardware.device if hardware.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         wanted = hardware.dtype if hardware.dtype != "auto" else ("bfloat16" if name == "cuda" else "float32")
+        if hardware.cache == "float16" and (name != "cpu" or wanted != "float32" or hardware.kernels == "torch"):
+            told = f"device {name}, dtype {wanted}, kernels {hardware.kernels}"
+            raise RecipeError(f"hardware.cache=float16 is for the CPU kernels in float32; here: {told}. Use hardware.cache=auto")
         torch.set_num_threads(hardware.threads or machine.cores())
         return cls(device=torch.device(name), autocast=DTYPES[wanted])
 

@@ -40,7 +40,7 @@ class Demonstration(Making):
         source = source_of(section.by)
         for task in self.tasks.values():  # one that can not is told before anything is written
             if source is None:
-                demonstrate(task, task.problem(0, "train"), random.Random(0))
+                demonstrate(task, task.problem(0, "train"), random.Random(0), thoughts=section.thoughts)
             elif not task.open_ended:
                 told = "has an answer that a rule verifies, and nothing here would: use rejection_sample"
                 raise TaskError(f"stages.{name}.by: task {task.name} {told}")
@@ -80,7 +80,7 @@ class Demonstration(Making):
 
     def _row(self, problem: Problem, rng: random.Random) -> Row:
         task = self.tasks[problem.task]
-        response = RESPONSE.format(*demonstrate(task, problem, rng, self.section.slips))
+        response = RESPONSE.format(*demonstrate(task, problem, rng, self.section.slips, self.section.thoughts))
         return dataset.row(self.name, problem, response, dataset.length(response, self.tokenizer)) | labelled(task, problem)
 
     def _asked(self, problems: Sequence[Problem], number: int, asking: Asking) -> list[Row]:

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 
 from move37.errors import RecipeError
 from move37.learner.batch import Example
@@ -41,9 +40,7 @@ class Distillation(OnPolicy):
         same_tokens(f"stages.{name}.teacher={section.teacher}", context, section)
         spec = LossSpec(kind=section.loss, normalise="token", temperature=section.temperature)
         super().__init__(context, name, section, spec)
-        on_cpu = context.device.device.type == "cpu"
-        dtype = torch.float32 if on_cpu else context.device.autocast  # nobody trains it: on a GPU half the memory will do
-        self.teacher = self.learner_of(folder.load(path, dtype, context.device.device))
+        self.teacher = self.learner_of(folder.load(path, context.device.weights, context.device.device))
 
     def sentence(self) -> str:
         return self.section.sentence()

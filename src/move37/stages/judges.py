@@ -75,11 +75,11 @@ def asker_of(source: Source, ledger: Path | None, place: Place) -> Asker:
     if source.base_url:
         return Client(source.endpoint(), ledger)
     if source.checkpoint in place.made:
-        loaded = folder.load(place.made[source.checkpoint], place.device.autocast, place.device.device)
+        loaded = folder.load(place.made[source.checkpoint], place.device.weights, place.device.device)
         prompter = Prompter.build(loaded.tokenizer, place.template, place.base)
     else:
         path = folder.resolve(source.checkpoint, place.base)
-        loaded = folder.load(path, place.device.autocast, place.device.device)
+        loaded = folder.load(path, place.device.weights, place.device.device)
         if not loaded.tokenizer.chat_template:
             raise ModelError(f"{path}: a judge follows instructions; this model has no chat template")
         prompter = Prompter.of(loaded.tokenizer, None)

@@ -116,7 +116,7 @@ class OnPolicy(Training):
             raise Mismatch(
                 f"step {number}: sampler and learner differ by {gap:.2g} nats per token on the same weights (mismatch_limit="
                 f"{self.section.mismatch_limit:g}). The gradients would be wrong. {self.learner.parting(examples)} "
-                f"The batch is in {path}. A dtype too coarse (hardware.dtype=float32)?"
+                f"The batch is in {path}. Numbers too coarse (hardware.dtype=float32, hardware.cache=auto)?"
             )
 
     def extra_state(self) -> dict[str, Any]:

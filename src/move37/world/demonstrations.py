@@ -12,6 +12,7 @@ from move37.tasks.family import FamilyProblems
 from move37.types import Problem
 from move37.world.solutions import CHECKERS, SOLVERS, search_countdown
 from move37.world.speech import TRIES, WORDS, voiced
+from move37.world.thoughts import searched, worked
 
 CHECKED = 0.3  # share of worked solutions that are checked before they are told
 PATIENCE = 8  # tries of a search that is shown
@@ -21,7 +22,9 @@ SUMMARIES = {
 }
 
 
-def demonstrate(task: Task, problem: Problem, rng: random.Random, slips: float = 0.0) -> tuple[str, str]:
+def demonstrate(
+    task: Task, problem: Problem, rng: random.Random, slips: float = 0.0, thoughts: str = "short"
+) -> tuple[str, str]:
     """(thought, reply), both in the question's language and, without slips, right by the task's verifier.
 
     Of a reasoning problem the thought is a worked solution, sometimes checked, and the reply a sentence with the answer in
@@ -30,16 +33,21 @@ def demonstrate(task: Task, problem: Problem, rng: random.Random, slips: float =
     Args:
         slips: chance that one worked step goes wrong; later steps go on from the wrong number, and the reply tells what came
             out. A search and a general reply have none.
+        thoughts: long: planned, tried, checked, perhaps taken back and done anew (`world/thoughts.py`), without slips.
 
     Raises:
-        TaskError: nobody in the tiny world can do that task.
+        TaskError: nobody in the tiny world can do that task, or thinks about it at length.
     """
     language = problem.meta.get("language", "en")
     family = task.family if isinstance(task, FamilyProblems) else None
     if isinstance(family, General | Forms):
+        if thoughts == "long":
+            raise TaskError(f"tasks.{task.name}: nobody in the tiny world thinks about it at length; thoughts=short writes it")
         return family.demonstrate(dict(problem.meta), rng)
     source = problem.meta.get("source")
-    if source == "countdown":
+    if thoughts == "long" and source in ("countdown", *SOLVERS):
+        lines, answer = searched(problem, language, rng) if source == "countdown" else worked(problem, source, language, rng)
+    elif source == "countdown":
         lines, answer = _found(problem, language, rng)
     elif source in SOLVERS:
         lines, answer = _worked(problem, source, language, rng, slips)
