@@ -33,7 +33,7 @@ def row(source: str, problem: Problem, response: str, tokens: int) -> Row:
         "answer": problem.answer,
         "tokens": tokens,
         "source": source,
-        "domain": domain(problem),
+        "domain": watch.domain(problem),
     }
 
 
@@ -46,11 +46,6 @@ def counted(row: Row, source: str, tokenizer: PreTrainedTokenizerFast) -> Row:
 def length(text: str, tokenizer: PreTrainedTokenizerFast) -> int:
     """Tokens of a reply, its EOS included."""
     return len(tokenizer.encode(text, add_special_tokens=False)) + 1
-
-
-def domain(problem: Problem) -> str:
-    """What a problem is about: reasoning, general or safety."""
-    return problem.meta.get("domain", "reasoning")
 
 
 def shuffled(rows: Sequence[Row], *parts: Any) -> list[Row]:
