@@ -158,13 +158,13 @@ def test_what_a_configuration_leaves_out_is_the_default(tmp_path: Path) -> None:
     (other / "config.json").write_text(json.dumps(config))
     check(one, other)
     edit(other / "config.json", rope_parameters={"rope_theta": 5.0, "rope_type": "default"})
-    with pytest.raises(ModelError, match="config.json says rope_parameters="):
+    with pytest.raises(ModelError, match=r"config.json says rope_parameters="):
         check(one, other)
 
 
 def test_another_architecture_is_told_first(tmp_path: Path) -> None:
     one, other = (tiny.save(tmp_path / kind, kind) for kind in ("qwen3", "gpt2"))
-    with pytest.raises(ModelError, match="config.json says model_type=.qwen3. in .* and .gpt2. in"):
+    with pytest.raises(ModelError, match=r"config.json says model_type=.qwen3. in .* and .gpt2. in"):
         check(one, other)
 
 
@@ -178,7 +178,7 @@ def test_a_tokenizer_in_an_older_writing_is_the_same(tmp_path: Path) -> None:
     check(one, other)
     found["model"]["merges"] = found["model"]["merges"][1:] + found["model"]["merges"][:1]
     path.write_text(json.dumps(found))
-    with pytest.raises(ModelError, match="the model of tokenizer.json differs"):
+    with pytest.raises(ModelError, match=r"the model of tokenizer.json differs"):
         check(one, other)
 
 

@@ -82,10 +82,7 @@ def resolve(name: str, base: Path) -> Path:
     Raises:
         ModelError: there is no such directory, or it lacks a file.
     """
-    if name == "bundled":
-        path = bundled()
-    else:
-        path = find_directory(name, base)
+    path = bundled() if name == "bundled" else find_directory(name, base)
     if not path.is_dir():
         raise ModelError(f"model {name!r}: no such directory ({path}); give a Hugging Face model directory or `bundled`")
     for wanted, what in (("config.json", "a model configuration"), ("tokenizer_config.json", "a tokenizer")):
