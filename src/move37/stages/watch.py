@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from move37.report.estimators import STYLES, cons_at_k
+from move37.report.estimators import STYLES, cons_at_k, thought_of
 from move37.rewards import Weighted, style
 from move37.rewards.combine import GradeReport
 from move37.types import Credit, Group, Rollout, Stop, Verdict
@@ -62,11 +62,11 @@ def style_metrics(groups: Sequence[Group]) -> dict[str, float]:
     for group in groups:
         asked = group.problem.meta.get("language")
         for rollout in group.rollouts:
-            thought = rollout.thinking if rollout.thinking is not None else rollout.text
+            thought = thought_of(rollout)
             read = style.read(thought)
             by_style[read.kind].append(rollout)
             reflective.append(read.reflective)
-            shown.update(kind for kind, times in style.behaviours(thought).items() if times)
+            shown.update(style.shown(thought))
             language = style.language(thought)
             if asked and language:
                 spoken += 1
