@@ -107,6 +107,12 @@ def fingerprint(path: Path, pattern: str = "*") -> str:
     return digest.hexdigest()
 
 
+def find_directory(name: str, base: Path) -> Path:
+    """The directory a recipe names: relative to the working directory where one is there, else to `base`, the recipe's own."""
+    candidates = [Path(name).expanduser(), base / name]
+    return next((path for path in candidates if path.is_dir()), candidates[0])
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

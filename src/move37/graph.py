@@ -14,7 +14,7 @@ from typing import Any
 
 from move37 import __version__
 from move37.errors import RecipeError, UserError, nearest
-from move37.files import fingerprint
+from move37.files import find_directory, fingerprint
 from move37.recipe import Recipe
 from move37.runs import ARTEFACTS, Run, StageLog, differences, flat
 from move37.sections import FileTask
@@ -82,16 +82,20 @@ def decides(recipe: Recipe, name: str) -> dict[str, Any]:
 
 
 def contents(recipe: Recipe, name: str, base: Path) -> dict[str, str]:
-    """Files a stage reads (data, template, problems, rewards), as the recipe writes them -> sha256; none that is missing."""
+    """Files and model directories a stage reads, as the recipe writes them -> sha256; none that is missing."""
     section = recipe.stages[name]
-    named = [value for value in section.inputs().values() if value != "model" and value not in recipe.stages]
+    paths: dict[str, Path] = {}
+    for key, value in section.inputs().items():
+        if value != "model" and value not in recipe.stages:
+            paths[value] = find_directory(value, base) if section.takes_directory(key) else base / value
+    named: list[str] = []
     if "template" in section.READS and recipe.template is not None:
         named.append(recipe.template)
     if "tasks" in section.READS:
         for task in (recipe.tasks[t] for t in _tasks(recipe, name)):
             named += [f for f in (task.file, task.held_out_file) if f] if isinstance(task, FileTask) else []
     named += [key.rpartition(":")[0] for key in section.functions() if ".py:" in key]
-    paths = {text: base / text for text in named}
+    paths |= {text: base / text for text in named}
     return {text: fingerprint(path) for text, path in sorted(paths.items()) if path.exists()}
 
 

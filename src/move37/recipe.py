@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -28,7 +29,6 @@ from move37.sections import (
     TASK_KINDS,
     AnyStage,
     AnyTask,
-    Artefact,
     Hardware,
     Loop,
     Merge,
@@ -82,7 +82,7 @@ class Recipe(Section):
                 if key == "search.value":
                     _check_value(f"stages.{name}.{key}", value, earlier)
                 if "/" not in value or not stage.takes_directory(key):
-                    self._check_input(f"stages.{name}.{key}", value, stage.wants(key), earlier)
+                    self._check_input(f"stages.{name}.{key}", value, stage, earlier)
                 if value in earlier:
                     _check_rows(f"stages.{name}.{key}", stage, value, earlier[value])
             if isinstance(stage, Merge):
@@ -101,9 +101,10 @@ class Recipe(Section):
         except ValueError as problem:
             raise ValueError(f"stages.{name}.{problem}") from None
 
-    def _check_input(self, key: str, value: str, wanted: Artefact, earlier: dict[str, StageSection]) -> None:
+    def _check_input(self, key: str, value: str, stage: StageSection, earlier: dict[str, StageSection]) -> None:
         """An input is an earlier stage that makes what is wanted, or the recipe's model, or (for data, reward models) a path."""
-        makers = [name for name, stage in earlier.items() if wanted == stage.MAKES]
+        wanted = stage.wants(own := key.split(".", 2)[2])
+        makers = [name for name, maker in earlier.items() if wanted == maker.MAKES]
         if value in makers:
             maker = earlier[value]
             if isinstance(maker, RewardModel) and key.endswith(".model"):
@@ -113,7 +114,8 @@ class Recipe(Section):
             return
         if wanted == "checkpoint":
             if value != "model":
-                raise ValueError(f"{key}={value!r} is no earlier training stage; {nearest(value, [*makers, 'model'])}")
+                told = nearest(value, [*makers, "model"]) + " (a directory is named with a slash)" * stage.takes_directory(own)
+                raise ValueError(f"{key}={value!r} is no earlier training stage; {told}")
             if self.model is None:
                 raise ValueError(f"{key} is `model`, but the recipe names no model; set `model: bundled` or {key}")
         elif value in self.stages or (not Path(value).suffix and "/" not in value):
@@ -143,7 +145,7 @@ def _check_rows(key: str, stage: StageSection, value: str, maker: StageSection) 
 
 def _check_shapes(name: str, stage: Merge, earlier: dict[str, StageSection]) -> None:
     """Raises ValueError where a merge is of models that this recipe makes in unlike shapes; the rest is told from headers."""
-    one, other = _origin(stage.init, earlier), _origin(stage.other, earlier)
+    one, other = origin(stage.init, earlier), origin(stage.other, earlier)
     made, against = earlier.get(one), earlier.get(other)
     if isinstance(made, Pretrain) and isinstance(against, Pretrain):
         for key in SHAPE:
@@ -153,9 +155,9 @@ def _check_shapes(name: str, stage: Merge, earlier: dict[str, StageSection]) -> 
                 raise ValueError(f"stages.{name} merges {told}; set them alike: an average needs one shape and tokenizer")
 
 
-def _origin(value: str, earlier: dict[str, StageSection]) -> str:
-    """`model`, or the stage that made the weights from nothing, of which a checkpoint descends."""
-    while value in earlier and "init" in (given := earlier[value].inputs()):
+def origin(value: str, stages: Mapping[str, StageSection]) -> str:
+    """Of which weights a checkpoint descends: `model`, a directory, or the stage that made them from nothing."""
+    while value in stages and "init" in (given := stages[value].inputs()):
         value = given["init"]
     return value
 

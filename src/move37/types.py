@@ -98,6 +98,7 @@ class Rollout:
     answer: str | None = None  # the summary: all that the reader is given after the thought
     final: str | None = None  # what of it is verified and voted on, such as the content of its box
     vote: str | None = None  # answers with one vote count together in cons@k; None: as `final` is written
+    group: int = 0  # of those graded at once, the number of its own; filled by rewards.combine.grade
     scores: dict[str, Score] = field(default_factory=dict)  # by reward name
     reward: float = math.nan  # weighted sum; NaN while ungraded or when a part can not tell
     verdict: Verdict = Verdict.CANNOT_TELL  # of the accuracy reward, before any shaping

@@ -86,6 +86,31 @@ def test_curated_resumed_and_trained_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert "problems kept" in page.render(whole)
 
 
+PROBLEMS = [
+    {"question": "What is 2+3?\n(A) 4\n(B) 5\n(C) 6", "answer": "B", "subject": "Prealgebra"},
+    {"question": "Is 91 a prime number?", "answer": "no", "subject": "Number Theory"},
+    {"question": "Prove that the sum of two even numbers is even.", "answer": "n+m=2(k+l)", "subject": "Number Theory"},
+    {"question": "How many sides has a heptagon?", "answer": "seven sides", "subject": "Geometry"},
+]
+
+
+def test_what_can_not_be_verified_well_is_dropped_unseen(tmp_path: Path) -> None:
+    """One of each kind in a file, and a plain one that the base never gets right: it stays, with the domain of its file."""
+    held_out = {"question": "How many sides has a square?", "answer": "four sides", "subject": "Geometry"}
+    for name, mine in (("train", PROBLEMS), ("test", [held_out])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in mine), encoding="utf-8")
+    columns = {"question": "question", "answer": "answer", "verifier": "text"}
+    files = {"mine": {"file": "train.jsonl", "held_out_file": "test.jsonl", **columns}}
+    section = {**CURATED, "prompts": 4, "samples_per_prompt": 2, "max_new_tokens": 16, "balance": "domain"}
+    log = go(tmp_path, tiny.recipe({"curated": section}, model="bundled", template="r1_zero", tasks=files)).log("curated")
+    told = json.loads((log.data / "statistics.json").read_text())
+    assert told["dropped"] == {"multiple_choice": 1, "proof": 1, "true_false": 1} and told["tags"] == {"Geometry": 1}
+    (kept,) = rows(log.data / "part-00001.jsonl")
+    assert (kept["prompt"], kept["domain"], kept["pass_rate"]) == (PROBLEMS[3]["question"], "Geometry", 0.0)
+    sampled = {g.problem.question for path in log.shards().values() for g in shards.read(path)}
+    assert sampled == {kept["prompt"]}
+
+
 def test_nothing_kept_is_told_by_reason_and_an_empty_level_by_its_number(tmp_path: Path) -> None:
     with pytest.raises(NothingAccepted, match=r"curated: none of \d+ problems was kept: .*dropped: .*(trivial|hopeless) \d+"):
         go(tmp_path / "none", recipe({"trivial": 0.01, "hopeless": 0.0, "prompts": 4}))

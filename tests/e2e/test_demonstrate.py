@@ -13,6 +13,7 @@ from move37.endpoint import Reply
 from move37.errors import NothingAccepted, RunError, TaskError
 from move37.report.live import Live
 from move37.rewards.reading import READINGS
+from move37.rewards.style import BEHAVIOURS
 from move37.runs import Run
 from move37.stages import demonstrate, instructions, run_recipe
 from move37.types import Verdict
@@ -49,6 +50,7 @@ def test_the_tasks_write_what_their_checkers_like(tmp_path):
     assert samples(statistics["by_task"]) == {"chain": 10, "greet": 30, "request": 10}
     assert samples(statistics["domains"]) == {"general": 30, "reasoning": 10, "safety": 10}
     assert statistics["total"]["tokens"] == pytest.approx(sum(row["tokens"] for row in found) / 50)
+    assert statistics["behaviours"].keys() == BEHAVIOURS.keys()
     known = tasks.load_all(wanted.tasks, wanted.seed, tmp_path)
     asked = {p.id: p for task in known.values() for p in (task.problem(index, "train") for index in range(60))}
     for row in found:

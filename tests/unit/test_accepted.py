@@ -9,6 +9,7 @@ import pytest
 
 import fabricate
 import tiny
+from move37.rewards.style import BEHAVIOURS
 from move37.runs import StageLog
 from move37.stages import accepted, conversations, dataset
 from move37.types import Group, Problem, Verdict
@@ -111,6 +112,21 @@ def test_the_statistics_are_those_of_table_5(stage):
     assert statistics["total"] == {"samples": 4, "rounds": 1.0, "tokens": 3.5}
     assert statistics["tasks"] == {"sums": {"filter/format": 4, "right": 6, "sampled": 10}}
     assert len(conversations.read("x", made.log.data)) == 4
+
+
+def test_behaviours_of_rows_by_hand(stage):
+    """The thought alone is read, the whole response where there is none; mixed-in data does not count."""
+    rows = [
+        {"response": "<think>2+3=6 Check: no. Retry: 5</think><answer>Wait, 5</answer>"},
+        {"response": "<think>2+3=5</think><answer>5</answer>"},
+        {"response": "Wait, wait: 5"},
+        {"response": "<think>Wait. Check.</think><answer>5</answer>"},
+    ]
+    shown = {"evaluation": 0.5, "reflection": 0.5, "backtracking": 0.25}
+    assert dataset.behaviours(rows, "tags") == dict.fromkeys(BEHAVIOURS, 0.0) | shown
+    assert dataset.behaviours([{"response": "<think>Wait.</think>Check: \\boxed{5}"}], "box")["evaluation"] == 0
+    made = stage({"talk.jsonl": [{"prompt": "a", "response": "Wait."}]}, keep_per_prompt=3, mix={"talk.jsonl": 0.25})
+    assert written(made)["behaviours"] == dict.fromkeys(BEHAVIOURS, 0.0)
 
 
 def test_other_data_has_its_declared_share(stage):

@@ -208,6 +208,16 @@ def test_the_reading_of_a_stage():
     assert one.rollouts[1].reward == 1.0
 
 
+def test_two_groups_of_one_problem_in_a_step_are_not_compared():
+    """Right ones of 10 and 20 tokens, and of 40 and 80: in each group the shorter earns 0.5, the longer -0.5."""
+    groups = [group("5", "5"), group("5", "5")]
+    for one, lengths in zip(groups, ((10, 20), (40, 80)), strict=True):
+        for r, length in zip(one.rollouts, lengths, strict=True):
+            r.sampled = np.ones(length, bool)
+    grade(groups, lines(length=(resolve("length", Path()), 1.0)), TASKS)
+    assert [[r.reward for r in one.rollouts] for one in groups] == [[0.5, -0.5], [0.5, -0.5]]
+
+
 class Length(Each):
     def score(self, rollout: Rollout, problem: Problem) -> Score:
         return Score(value=float(len(rollout.answer or "")), parts={"letters": 1.0})

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from move37.errors import RecipeError
 from move37.rollout.prompt import Prompter
-from move37.stages.curate import capped, counted, difficulty, said
+from move37.stages.curate import capped, counted, difficulty, said, tagged
 
 
 def row(problem: str, fate: str = "kept", task: str = "a", rate: float | None = 0.5) -> dict:
@@ -56,6 +56,15 @@ def test_at_most_so_many_of_a_tag() -> None:
     assert [r["problem"] for r in kept] == sorted(r["problem"] for r in kept)  # in the order they had
     assert capped(rows, "task", 3, seed=1) == kept != capped(rows, "task", 3, seed=2)
     assert capped(rows, "task", None, seed=1) == rows
+
+
+def test_at_most_so_many_of_a_difficulty() -> None:
+    """Of tenths: 0.1 + 0.2 and 0.3 are one, and so are 0.26 and 0.34."""
+    rates = (0.0, 0.04, 0.1 + 0.2, 0.3, 0.26, 0.34, 0.9)
+    rows = [row(str(i), rate=rate) for i, rate in enumerate(rates)]
+    kept = capped(rows, "pass_rate", 2, seed=1)
+    assert Counter(tagged(r, "pass_rate") for r in kept) == {"0.0": 2, "0.3": 2, "0.9": 1}
+    assert counted(kept, "pass_rate")["tags"] == {"0.0": 2, "0.3": 2, "0.9": 1}
 
 
 def test_statistics() -> None:

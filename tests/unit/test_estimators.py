@@ -25,6 +25,8 @@ from move37.report.estimators import (
     summarise,
     wilson,
 )
+from move37.rewards.style import BEHAVIOURS
+from move37.stages.watch import style_metrics
 from move37.types import Group, Problem, Stop, Verdict
 
 CASES = Path(__file__).parents[2].parent / "shared" / "data" / "metrics_lighteval"
@@ -203,6 +205,25 @@ def test_styles_have_share_and_accuracy():
     found = by_style(fabricate.rollout(problem, i, kind, right) for i, (kind, right) in enumerate(pairs))
     assert found["direct"] == {"share": 0.5, "accuracy": 0.0}
     assert found["checked"] == {"share": 0.25, "accuracy": 1.0}
+
+
+def test_behaviours_by_hand():
+    """Four responses to two problems; one has no thought, so that its text is read. Three show reflection, once each."""
+    first, second = (Problem(id=task, task=task, question="?", answer="5") for task in "xy")
+    checking = fabricate.rollout(first, 0, thinking="2+3=6 Check: no. Wait. Retry: 2+3=5")
+    plain = fabricate.rollout(first, 1, thinking="2+3=5", text="Wait, this is no part of the thought")
+    planning = fabricate.rollout(second, 0, thinking=None, text="First, 2+3. Wait, 5.")
+    waiting = fabricate.rollout(second, 1, thinking="Wait, wait.")
+    groups = [Group(problem=first, rollouts=[checking, plain]), Group(problem=second, rollouts=[planning, waiting])]
+    found = summarise(groups, [])
+    shares = {key.partition("/")[2]: told["value"] for key, told in found["overall"].items() if key.startswith("behaviour/")}
+    shown = {"planning": 0.25, "evaluation": 0.25, "reflection": 0.75, "backtracking": 0.25}
+    assert shares == dict.fromkeys(BEHAVIOURS, 0.0) | shown
+    assert {task: told["behaviour/reflection"]["value"] for task, told in found["tasks"].items()} == {"x": 0.5, "y": 1.0}
+    assert found["overall"]["behaviour/reflection"] == {"value": 0.75, "low": 0.5, "high": 1.0}  # draws: xx, xy, yy
+    nobody = {"value": 0.0, "low": 0.0, "high": pytest.approx(wilson(0, 2)[1], abs=1e-6)}
+    assert found["overall"]["behaviour/refinement"] == nobody  # both problems alike: no bootstrap
+    assert shares.items() <= {key.partition("/")[2]: value for key, value in style_metrics(groups).items()}.items()  # as in RL
 
 
 def test_languages_of_thoughts_by_hand():

@@ -81,6 +81,28 @@ def test_repeated_questions_are_left_out_and_told(tmp_path):
     assert loaded.size == 40 and "2 rows" in loaded.notes[0] and "(1 with another answer)" in loaded.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("more", "domain"),
+    [
+        ({"type": "integer", "subject": " Algebra "}, "Algebra"),  # the order is ours, not the file's
+        ({"domain": "Logic", "subject": "Algebra"}, "Logic"),
+        ({"subject": "", "category": "Geometry"}, "Geometry"),
+        ({"category": 3, "type": "Algebra"}, "Algebra"),
+        ({"category": 3}, None),
+        ({}, None),
+    ],
+)
+def test_the_domain_a_row_tells(tmp_path, more, domain):
+    path = write(tmp_path / "rows.jsonl", [{"q": "What is 1 + 1?", "a": "2", **more}])
+    assert task(path, held_out=0.0, **COLUMNS).problem(0, "train").meta.get("domain") == domain
+
+
+def test_an_answer_is_no_domain(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [{"q": "A whale is a", "category": "mammal", "type": "Biology"}])
+    loaded = task(path, held_out=0.0, question="q", answer="category", verifier="text")
+    assert loaded.problem(0, "train").meta["domain"] == "Biology"
+
+
 def test_numbers_in_cells(tmp_path):
     path = write(tmp_path / "rows.jsonl", [{"q": "a", "a": 145.0}, {"q": "b", "a": 0.5}, {"q": "c", "a": 7}])
     loaded = task(path, held_out=0.0, **COLUMNS)
@@ -205,6 +227,25 @@ def test_real_files(layout, name, rows):
         problem = loaded.problem(index, "train")
         assert problem.question and loaded.verify(problem.answer, problem).value != 0
         assert loaded.verify(loaded.wrong_answer(problem), problem).value != 1
+
+
+SEVEN = {"Algebra", "Counting & Probability", "Geometry", "Intermediate Algebra", "Number Theory", "Prealgebra", "Precalculus"}
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "domains"),
+    [
+        ("math500", "math500/test.jsonl", SEVEN),  # `subject`
+        ("math_train7474", "math_train7474/math.json", SEVEN),  # `type`
+        ("olymmath", "olymmath/OlymMATH-EN-EASY.jsonl", {"Algebra", "Combinatorics", "Geometry", "Number Theory"}),
+        ("gsm8k", "gsm8k/test.jsonl", {None}),
+    ],
+)
+def test_domains_of_real_files(layout, name, domains):
+    if not (DATA / name).is_file():
+        pytest.skip(f"../shared/data/{name} is not here")
+    loaded = load(layout, FileTask(file=name, layout=layout, held_out=0.0), 0, DATA)
+    assert {loaded.problem(index, "train").meta.get("domain") for index in range(loaded.size)} == domains
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")

@@ -25,21 +25,21 @@ needs = pytest.mark.skipif(
 )
 
 
-def problem(name="p", answer="7"):
-    return Problem(id=name, task="t", question="What is 3+4?", answer=answer)
+PROBLEM = Problem(id="p", task="t", question="What is 3+4?", answer="7")
 
 
-def seen(text, of="p", sample=0):
+def seen(text, sample, group):
     """A rollout as a reward of scope `answer` is shown it."""
     none = np.zeros(0, np.float32)
     return Rollout(
-        problem=of, task="t", sample=sample, token_ids=none.astype(np.int32), sampled=none.astype(bool), logprobs=none,
-        sampling_logprobs=none, text=text, stop=Stop.EOS, version=0, answer=text or None,
+        problem="p", task="t", sample=sample, token_ids=none.astype(np.int32), sampled=none.astype(bool), logprobs=none,
+        sampling_logprobs=none, text=text, stop=Stop.EOS, version=0, answer=text or None, group=group,
     )  # fmt: skip
 
 
-def items(*texts, of="p"):
-    return [(seen(text, of, sample), problem(of)) for sample, text in enumerate(texts)]
+def items(*texts, group=0):
+    """Responses to one problem, in one group."""
+    return [(seen(text, sample, group), PROBLEM) for sample, text in enumerate(texts)]
 
 
 def verdict(right):
@@ -144,8 +144,9 @@ def test_pairs_in_a_group():
 
 
 def test_groups_do_not_mix_and_no_answer_loses():
+    """Two groups of one problem."""
     judge = Scripted(longer)
-    scores = JudgePair(judge=SOURCE).asked_by(judge).scores([*items("aa", "", of="p"), *items("b", "bb", of="q")])
+    scores = JudgePair(judge=SOURCE).asked_by(judge).scores([*items("aa", ""), *items("b", "bb", group=1)])
     assert values(scores) == [1.0, 0.0, 0.25, 0.75] and len(judge.requests) == 2
 
 

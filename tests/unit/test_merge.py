@@ -13,12 +13,13 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from move37.errors import ModelError, RecipeError
-from move37.graph import begin
+from move37.graph import begin, stale
 from move37.models import folder
 from move37.models.merge import check, headers, merge
 from move37.recipe import parse
-from move37.runs import StageLog
+from move37.runs import Run, StageLog
 from move37.sections import Merge
+from move37.stages import check_data
 from move37.stages.merge import Merging
 
 
@@ -148,6 +149,39 @@ def test_keys_that_compute_nothing_may_differ(tmp_path: Path) -> None:
     check(one, other)
 
 
+def test_what_a_configuration_leaves_out_is_the_default(tmp_path: Path) -> None:
+    """Of two programs one writes every key and one writes few."""
+    one, other = (tiny.save(tmp_path / name, "qwen3") for name in ("one", "two"))
+    config = json.loads((other / "config.json").read_text())
+    for key in ("attention_dropout", "initializer_range", "rope_parameters"):
+        del config[key]
+    (other / "config.json").write_text(json.dumps(config))
+    check(one, other)
+    edit(other / "config.json", rope_parameters={"rope_theta": 5.0, "rope_type": "default"})
+    with pytest.raises(ModelError, match=r"config.json says rope_parameters="):
+        check(one, other)
+
+
+def test_another_architecture_is_told_first(tmp_path: Path) -> None:
+    one, other = (tiny.save(tmp_path / kind, kind) for kind in ("qwen3", "gpt2"))
+    with pytest.raises(ModelError, match=r"config.json says model_type=.qwen3. in .* and .gpt2. in"):
+        check(one, other)
+
+
+def test_a_tokenizer_in_an_older_writing_is_the_same(tmp_path: Path) -> None:
+    """Merges were once written with a space between their halves."""
+    one, other = two(tmp_path)
+    path = other / "tokenizer.json"
+    found = json.loads(path.read_text())
+    found["model"]["merges"] = [" ".join(pair) for pair in found["model"]["merges"]]
+    path.write_text(json.dumps(found))
+    check(one, other)
+    found["model"]["merges"] = found["model"]["merges"][1:] + found["model"]["merges"][:1]
+    path.write_text(json.dumps(found))
+    with pytest.raises(ModelError, match=r"the model of tokenizer.json differs"):
+        check(one, other)
+
+
 def test_another_tokenizer_is_told_by_token(tmp_path: Path) -> None:
     one, other = two(tmp_path)
     path = other / "tokenizer.json"
@@ -204,7 +238,7 @@ def test_a_stage_makes_a_checkpoint_with_a_lineage(tmp_path: Path) -> None:
     ("section", "told"),
     [
         ({"other": "long"}, "init and other are both 'long'"),
-        ({"other": "shrt"}, "other='shrt' is no earlier training stage.*'short'"),
+        ({"other": "shrt"}, "other='shrt' is no earlier training stage.*'short'.*a directory is named with a slash"),
         ({}, "other is missing"),
         ({"other": "short", "share": 0}, "share.*greater than 0"),
         ({"other": "short", "share": 1.0}, "share.*less than 1"),
@@ -247,3 +281,107 @@ def test_unlike_checkpoints_are_refused_before_a_weight_is_read(tmp_path: Path, 
     context = SimpleNamespace(run=log, source=lambda section: one, directory=lambda name: other)
     with pytest.raises(ModelError, match=r"model.norm.weight is \[32\]"):
         Merging(context, "middle", Merge(stage="merge", init="long", other="short"))
+
+
+# ------------------------------------------------------------------------------------------- directories, and early looks
+
+
+def between(**inputs: str) -> dict:
+    return {"middle": {"stage": "merge", **inputs}}
+
+
+def test_two_directories_are_merged_and_another_content_makes_the_stage_again(tmp_path: Path) -> None:
+    one, other = two(tmp_path)
+    recipe = tiny.recipe(between(init="./one", other="two/"))
+    assert check_data(recipe, tmp_path, ["middle"]) == [f"stages.middle: {one} and {other} fit each other"]
+    made = tiny.run(tmp_path, recipe)
+    a, b, mixed = (weights(path) for path in (one, other, made.stage("middle") / "final"))
+    for name in a:
+        torch.testing.assert_close(mixed[name], 0.5 * a[name] + 0.5 * b[name])
+    assert sorted(StageLog(made.stage("middle"), writing=False).lineage["files"]) == ["./one", "two/"]
+    with Run.create(tmp_path / "runs", recipe, "resume", source=tmp_path / "tiny.yaml") as again:
+        assert stale(recipe, again) == {}
+        rewrite(other, model_norm_weight=torch.ones(32))
+        assert stale(recipe, again) == {"middle": ["two/ has another content"]}
+
+
+def test_a_directory_is_found_from_where_one_works_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its content counts from there too."""
+    two(tmp_path / "here")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    recipe = tiny.recipe(between(init="./one", other="./two"))
+    made = tiny.run(tmp_path / "there", recipe)
+    assert sorted(StageLog(made.stage("middle"), writing=False).lineage["files"]) == ["./one", "./two"]
+
+
+RL = {"stage": "rl", "steps": 1}
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        (between(init="./one", other="./two"), "stages.middle: merge: config.json says hidden_act='silu' in .*one and 'gelu'"),
+        ({"long": RL, **between(init="long", other="./two")}, r"stages.middle \(long descends from model\): .* hidden_act="),
+        ({"mix": between(init="./one", other="./three")["middle"], **between(init="mix", other="./two")}, "hidden_act="),
+        (between(init="./one", other="one/"), "both are .*one; the average of a model with itself"),
+        (between(init="./one", other="./none"), "stages.middle: model './none': no such directory"),
+    ],
+)
+def test_what_can_be_known_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: dict, told: str
+) -> None:
+    _, other = two(tmp_path)
+    for name in ("three", "model"):
+        folder.save(tiny.loaded(seed=2), tmp_path / name)
+    edit(other / "config.json", hidden_act="gelu")
+    (tmp_path / "short.txt").write_text(tiny.SHORT)
+    monkeypatch.setattr("move37.models.folder.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    recipe = tiny.recipe(stages, model="model", template="short.txt")
+    with pytest.raises(ModelError, match=told):
+        check_data(recipe, tmp_path, list(stages))
+    with pytest.raises(ModelError, match=told):
+        tiny.run(tmp_path, recipe)
+    assert not list((tmp_path / "runs").rglob("metrics.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ({"hidden": 64}, "hidden is 64 in stages.wide and 32 in .*one; set them alike"),
+        ({"vocabulary": 512}, "vocabulary is 512 in stages.wide and 300 in"),
+        ({"vocabulary": "model", "layers": 3}, "layers is 3 in stages.wide and 2 in"),
+    ],
+)
+def test_the_shape_of_a_model_to_be_made_is_held_against_a_directory(tmp_path: Path, made: dict, told: str) -> None:
+    """Also where a stage trains it further; in one shape they pass."""
+    folder.save(tiny.loaded(), tmp_path / "one")
+    sft = {"stage": "sft", "data": "d.jsonl", "steps": 1, "init": "wide"}
+    for other in ("./one", "model"):
+        stages = {"wide": {**tiny.PRETRAIN, **made}, "short": sft, **between(init="wide", other=other)}
+        with pytest.raises(ModelError, match=f"stages.middle: merge: {told}"):
+            check_data(tiny.recipe(stages, model="one"), tmp_path, ["middle"])
+        stages["middle"] = {"stage": "merge", "init": other, "other": "short"}
+        with pytest.raises(ModelError, match=rf"stages.middle \(short descends from wide\): merge: {told}"):
+            check_data(tiny.recipe(stages, model="one"), tmp_path, ["middle"])
+        for size in (300, "model"):
+            stages["wide"] = {**tiny.PRETRAIN, "vocabulary": size}
+            assert check_data(tiny.recipe(stages, model="one"), tmp_path, ["middle"]) == []
+
+
+def test_a_shared_tokenizer_must_be_that_of_the_directory(tmp_path: Path) -> None:
+    """A `pretrain` stage with the tokenizer of `model`, against a directory that has another."""
+    one, other = two(tmp_path)
+    found = json.loads((other / "tokenizer.json").read_text())
+    found["pre_tokenizer"] = {"type": "Whitespace"}
+    (other / "tokenizer.json").write_text(json.dumps(found))
+    stages = {"wide": {**tiny.PRETRAIN, "vocabulary": "model"}, **between(init="wide", other="./two")}
+    with pytest.raises(ModelError, match=f"the pre_tokenizer of tokenizer.json differs between {one} and {other}"):
+        check_data(tiny.recipe(stages, model="one"), tmp_path, ["middle"])
+
+
+def test_another_architecture_than_a_model_to_be_made(tmp_path: Path) -> None:
+    tiny.save(tmp_path / "one", "gpt2")
+    stages = {"wide": tiny.PRETRAIN, **between(init="wide", other="./one")}
+    with pytest.raises(ModelError, match=r"stages.wide makes a plain llama, .*one is of another kind \(gpt2\)"):
+        check_data(tiny.recipe(stages), tmp_path, ["middle"])

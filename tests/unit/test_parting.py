@@ -91,15 +91,18 @@ def test_standard_errors_are_over_problems():
 
 def test_domains_are_told_apart():
     plain = Problem(id="a", task="chain", question="?", answer="5")
+    algebra = Problem(id="c", task="math", question="?", answer="5", meta={"domain": "Algebra"})  # of a file: reasoning
     talk = Problem(id="b", task="greet", question="?", answer="5", meta={"domain": "general"})
     groups = [
-        Group(problem=plain, rollouts=[fabricate.rollout(plain, right=True, reward=1.5)]),
+        Group(problem=plain, rollouts=[fabricate.rollout(plain, right=True, reward=2.0)]),
+        Group(problem=algebra, rollouts=[fabricate.rollout(algebra, right=True, reward=1.0)]),
         Group(problem=talk, rollouts=[fabricate.rollout(talk, right=False, reward=0.5)]),
         Group(problem=talk, rollouts=[fabricate.rollout(talk, right=True, reward=np.nan, verdict=Verdict.CANNOT_TELL)]),
     ]
     metrics = watch.domain_metrics(groups)
     assert (metrics["domain/reasoning/reward"], metrics["domain/reasoning/pass@1"]) == (1.5, 1.0)
     assert (metrics["domain/general/reward"], metrics["domain/general/pass@1"]) == (0.5, 0.0)
+    assert {key.split("/")[1] for key in metrics} == {"reasoning", "general"}
 
 
 def test_the_chart_has_both_and_those_that_part_come_first():

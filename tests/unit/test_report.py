@@ -19,6 +19,7 @@ from move37.report.listing import rows as listing
 from move37.report.live import Clock, Live, duration, sparkline
 from move37.report.picture import picture
 from move37.report.samples import Filter, select, show
+from move37.rewards.style import BEHAVIOURS
 from move37.runs import Run
 from move37.types import Group, Problem
 
@@ -131,6 +132,29 @@ def test_the_page_tells_the_story(html):
     assert "the first response that doubts itself and gets it right" in text
 
 
+def test_behaviours_have_rows_of_the_page_alone_and_an_older_record_has_none():
+    plain = {"pass@1": {"value": 0.25, "low": 0.0, "high": 0.5}}
+    told = plain | {"behaviour/error_identification": {"value": 0.5, "low": 0.25, "high": 0.75}}
+    every = (*page.METRICS, *page.BEHAVIOUR_METRICS)
+    row = {"label": "shows error identification", "before": "–", "after": "50.0% [25.0, 75.0]"}
+    assert page.comparison(plain, told, every)[1:] == [row]
+    assert [row["label"] for row in page.comparison(plain, told)] == ["pass@1, sampled"]  # the terminal's
+    assert len(page.comparison(plain, plain, every)) == 1
+
+
+def test_the_page_of_a_run_that_counted_no_behaviours(html, tmp_path):
+    assert "shows reflection" in html and "shows planning" in html
+    run = Run.open(fabricate.run(tmp_path))
+    for name in ("before", "after"):
+        log = run.log(name)
+        record = log.eval()
+        for numbers in (record["overall"], *record["tasks"].values()):
+            for key in [key for key in numbers if key.startswith("behaviour/")]:
+                del numbers[key]
+        (log.path / "eval.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "shows reflection" not in page.render(run)
+
+
 def test_the_page_keeps_its_size(html):
     assert len(html) < 1_000_000
 
@@ -159,6 +183,36 @@ def test_accuracy_of_a_way_few_took_is_left_out():
     metrics = [{"step": step, "style/direct": share, "accuracy/direct": right} for step, share, right in rows]
     (drawn,) = next(p for p in curves.main(metrics, []) if p.title == "accuracy of each way").curves
     assert (drawn.x, drawn.y) == ([1], [0.1])
+
+
+def test_the_panel_of_behaviours():
+    """All seven in one chart; the seventh, which has the first one's colour, is dashed. No step tells: no chart."""
+    rows = [{"step": step, **{f"behaviour/{kind}": step / 8 for kind in BEHAVIOURS}} for step in (1, 2)]
+    (panel,) = curves._behaviours([*rows, {"step": 3}])
+    assert [curve.label for curve in panel.curves[-3:]] == ["error identification", "backtracking", "refinement"]
+    assert [curve.dashed for curve in panel.curves] == [False] * 6 + [True] and panel.unit == "share"
+    assert all((curve.x, curve.y) == ([1, 2], [0.125, 0.25]) for curve in panel.curves)
+    assert all(one.empty for one in curves._behaviours([{"step": 1}]))
+    assert panel.title in [one.title for one in curves.panels(rows, [])]
+
+
+def test_the_panels_of_how_hard_the_drawn_problems_were():
+    """Half, then a quarter of the groups had none right; what a step does not tell is left out of its curve."""
+    rows = [
+        {"step": 1, "drawn/none": 0.5, "drawn/half_or_more": 0.5, "drawn/level": 0},
+        {"step": 2, "drawn/none": 0.25, "drawn/half_or_more": 0.75, "drawn/level": 1, "drawn/pass_rate": 0.4},
+    ]
+    difficulty, expected, level = curves._drawn(rows)
+    assert [(c.label, c.x, c.y) for c in difficulty.curves] == [
+        ("none right", [1, 2], [0.5, 0.25]),
+        ("half or more", [1, 2], [0.5, 0.75]),
+    ]
+    assert [c.colour for c in difficulty.curves] == [0, 2]  # a kind keeps its colour where another is not there
+    assert [(c.x, c.y, c.dashed) for c in expected.curves] == [([2], [0.4], True)]
+    assert [(c.x, c.y) for c in level.curves] == [([1, 2], [0, 1])]
+    assert (difficulty.unit, expected.unit, level.unit) == ("share", "share", "")
+    without = [{key: value for key, value in row.items() if key in ("step", "drawn/none")} for row in rows]
+    assert [panel.title for panel in curves.panels(without, [])] == [difficulty.title]
 
 
 def test_inline_pictures_use_the_colours_of_the_page():

@@ -98,13 +98,15 @@ def test_prime_rls_length_penalty_by_hand():
     assert by_pass_rate([10, 20], [False, False]) == [0, 0]
 
 
-def test_length_compares_the_responses_to_one_problem():
-    def one(problem, length, verdict=Verdict.RIGHT):
-        return rollout([1] * length, verdict=verdict), replace(PROBLEM, id=problem)
+def test_length_compares_the_responses_of_one_group():
+    """Two groups of one problem: 10 and 30 tokens; 50 and 100, and 900 of which nobody can tell."""
 
-    items = [one("a", 10), one("b", 100), one("a", 30, Verdict.WRONG), one("b", 50), one("b", 900, Verdict.CANNOT_TELL)]
+    def one(group, length, verdict=Verdict.RIGHT):
+        return replace(rollout([1] * length, verdict=verdict), group=group), PROBLEM
+
+    items = [one(0, 10), one(1, 100), one(0, 30, Verdict.WRONG), one(1, 50), one(1, 900, Verdict.CANNOT_TELL)]
     values = [score.value for score in Length().scores(items)]
-    assert values[:4] == [0.5, -0.5, -0.5, 0.5]  # 900 would have made b's two alike
+    assert values[:4] == [0.5, -0.5, -0.5, 0.5]  # 900 would have made the second group's two nearly alike
     assert math.isnan(values[4])
     assert [score.value for score in Length(form="pass_rate").scores(items[:4])] == pytest.approx([-1 / 6, -1, -0.5, -0.5])
 

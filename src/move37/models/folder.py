@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from move37.errors import ModelError
+from move37.files import find_directory
 from move37.models.decoder import Cache, Decoder, Shape
 from move37.models.hf import HFModel
 from move37.models.packed import Packed
@@ -81,11 +82,7 @@ def resolve(name: str, base: Path) -> Path:
     Raises:
         ModelError: there is no such directory, or it lacks a file.
     """
-    if name == "bundled":
-        path = bundled()
-    else:
-        candidates = [Path(name).expanduser(), base / name]
-        path = next((p for p in candidates if p.is_dir()), candidates[0])
+    path = bundled() if name == "bundled" else find_directory(name, base)
     if not path.is_dir():
         raise ModelError(f"model {name!r}: no such directory ({path}); give a Hugging Face model directory or `bundled`")
     for wanted, what in (("config.json", "a model configuration"), ("tokenizer_config.json", "a tokenizer")):
@@ -125,7 +122,7 @@ def load(path: Path, dtype: torch.dtype, device: torch.device, scalar: bool = Fa
     Raises:
         ModelError: a file is torn, weights and configuration do not fit each other, or words are wanted of a reward model.
     """
-    config, shape = _config(path)
+    config, shape = read_config(path)
     scored = says_scalar(config)
     if scored and not scalar:
         raise ModelError(f"model {path}: a reward model gives numbers and writes no text; name the directory of a language model")
@@ -143,8 +140,8 @@ def load(path: Path, dtype: torch.dtype, device: torch.device, scalar: bool = Fa
     return Loaded(model.to(device=device, dtype=dtype), tokenizer, config)
 
 
-def _config(path: Path) -> tuple[dict[str, Any], Shape | None]:
-    """`config.json`, and the shape of a lean decoder where it fits one."""
+def read_config(path: Path) -> tuple[dict[str, Any], Shape | None]:
+    """`config.json`, and the shape of a lean decoder where it fits one. Raises ModelError where it is torn or lacks a key."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         return config, read_shape(config)
@@ -160,7 +157,7 @@ def tokens(path: Path) -> tuple[PreTrainedTokenizerFast, int]:
     Raises:
         ModelError: a file is torn, or the tokenizer has no EOS or pad token.
     """
-    (config, _), tokenizer = _config(path), load_tokenizer(path)
+    (config, _), tokenizer = read_config(path), load_tokenizer(path)
     for token, told in ((tokenizer.eos_token_id, "EOS"), (tokenizer.pad_token_id, "pad")):
         if token is None:
             raise ModelError(f"model {path}: its tokenizer has no {told} token, which a new model needs; set one and save it")

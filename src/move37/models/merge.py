@@ -17,9 +17,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from move37.errors import ModelError
+from move37.models import folder
 
 # keys of config.json that change nothing of what the weights compute, or that the first model decides
 FREE_KEYS = {"_name_or_path", "architectures", "bos_token_id", "dtype", "eos_token_id", "pad_token_id", "torch_dtype"}
@@ -41,10 +42,11 @@ def check(one: Path, two: Path) -> None:
     """Whether two model directories can be merged. Reads configurations, tokenizers and headers, no weights.
 
     Raises:
-        ModelError: another configuration, tokenizer, tensor or size; it says which.
+        ModelError: one directory twice; another configuration, tokenizer, tensor or size; it says which.
     """
-    _same_config(_json(one / "config.json"), _json(two / "config.json"), one, two)
-    _same_tokenizer(one, two)
+    if one.resolve() == two.resolve():
+        raise ModelError(f"merge: both are {one}; the average of a model with itself is that model, so name another one")
+    check_settings(one, two)
     shapes, others = headers(one), headers(two)
     for name in sorted(shapes.keys() | others.keys()):
         if name not in shapes or name not in others:
@@ -53,6 +55,41 @@ def check(one: Path, two: Path) -> None:
         if shapes[name] != others[name]:
             told = f"{name} is {list(shapes[name])} in {one} and {list(others[name])} in {two}"
             raise ModelError(f"merge: {told}; both must be of one size")
+
+
+def check_settings(one: Path, two: Path) -> None:
+    """Whether two directories say one computation and one way from text to ids; the weights need not be there.
+
+    Raises:
+        ModelError: another configuration or tokenizer; it says which key or token.
+    """
+    a, b = _filled(_json(one / "config.json"), _json(two / "config.json"))
+    for key in sorted((a.keys() | b.keys()) - FREE_KEYS, key=lambda key: (key != "model_type", key)):
+        if a.get(key) != b.get(key):
+            told = f"config.json says {key}={a.get(key)!r} in {one} and {b.get(key)!r} in {two}"
+            raise ModelError(f"merge: {told}; both must be one architecture of one size")
+    check_tokenizers(one, two)
+
+
+def check_tokenizers(one: Path, two: Path) -> None:
+    """Whether one text becomes the same ids; the chat template may differ.
+
+    Raises:
+        ModelError: it says which token or part differs.
+    """
+    a, b = _json(one / "tokenizer.json"), _json(two / "tokenizer.json")
+    ids, others = _tokens(a), _tokens(b)
+    if len(ids) != len(others):
+        raise ModelError(f"merge: {len(ids)} tokens in {one} and {len(others)} in {two}; both need one tokenizer")
+    for token in ids:
+        if ids[token] != others.get(token):
+            told = f"token {token!r} is {ids[token]} in {one} and {others.get(token, 'none')} in {two}"
+            raise ModelError(f"merge: {told}; both need one tokenizer")
+    if any(a.get(part) != b.get(part) for part in TEXT_TO_IDS):
+        a, b = _read(one), _read(two)  # one may only be written in an older way
+    for part in TEXT_TO_IDS:
+        if a.get(part) != b.get(part):
+            raise ModelError(f"merge: the {part} of tokenizer.json differs between {one} and {two}; both need one tokenizer")
 
 
 def headers(path: Path) -> dict[str, tuple[int, ...]]:
@@ -132,26 +169,18 @@ def _pairs(one: Path, two: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
             yield name, a.tensor(name), b.tensor(name)
 
 
-def _same_config(a: Mapping[str, Any], b: Mapping[str, Any], one: Path, two: Path) -> None:
-    for key in sorted((a.keys() | b.keys()) - FREE_KEYS):
-        if a.get(key) != b.get(key):
-            told = f"config.json says {key}={a.get(key)!r} in {one} and {b.get(key)!r} in {two}"
-            raise ModelError(f"merge: {told}; both must be one architecture of one size")
+def _filled(a: dict[str, Any], b: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two configurations with the defaults of their architectures: one program writes what another leaves out."""
+    try:
+        whole = [AutoConfig.for_model(**config).to_dict() for config in (a, b)]
+    except Exception:  # an architecture that transformers does not know, or values that it refuses: as they are written
+        return a, b
+    return whole[0], whole[1]
 
 
-def _same_tokenizer(one: Path, two: Path) -> None:
-    """One text must become the same ids; the chat template may differ."""
-    a, b = _json(one / "tokenizer.json"), _json(two / "tokenizer.json")
-    ids, others = _tokens(a), _tokens(b)
-    if len(ids) != len(others):
-        raise ModelError(f"merge: {len(ids)} tokens in {one} and {len(others)} in {two}; both need one tokenizer")
-    for token in ids:
-        if ids[token] != others.get(token):
-            told = f"token {token!r} is {ids[token]} in {one} and {others.get(token, 'none')} in {two}"
-            raise ModelError(f"merge: {told}; both need one tokenizer")
-    for part in TEXT_TO_IDS:
-        if a.get(part) != b.get(part):
-            raise ModelError(f"merge: the {part} of tokenizer.json differs between {one} and {two}; both need one tokenizer")
+def _read(path: Path) -> dict[str, Any]:
+    """tokenizer.json as transformers reads it."""
+    return json.loads(folder.load_tokenizer(path).backend_tokenizer.to_str())
 
 
 def _tokens(tokenizer: Mapping[str, Any]) -> dict[str, int]:

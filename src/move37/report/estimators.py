@@ -159,17 +159,16 @@ def summarise(sampled: list[Group], greedy: list[Group], searched: Sequence[Sear
     names = sorted({g.problem.task for g in [*sampled, *greedy]})
     rollouts = [r for g in sampled for r in g.rollouts]
     trees = {(one.group.problem.task, one.group.problem.id): one for one in searched}
+    parts = [_problem(g) | _search(g, trees.get((g.problem.task, g.problem.id))) for g in sampled]
+    by_task: dict[str, list[dict[str, Ratio]]] = {name: [] for name in names}
+    for group, part in zip(sampled, parts, strict=True):
+        by_task[group.problem.task].append(part)
     return {
         "problems": len(sampled),
         "samples": max((len(g.rollouts) for g in sampled), default=0),
         "cannot_tell": sum(r.verdict is Verdict.CANNOT_TELL for r in rollouts),
-        "overall": _metrics(sampled, greedy, trees),
-        "tasks": {
-            name: _metrics(
-                [g for g in sampled if g.problem.task == name], [g for g in greedy if g.problem.task == name], trees
-            )
-            for name in names
-        },
+        "overall": _metrics(parts, greedy),
+        "tasks": {name: _metrics(mine, [g for g in greedy if g.problem.task == name]) for name, mine in by_task.items()},
         "styles": by_style(rollouts),
     }
 
@@ -180,8 +179,8 @@ def paired(before: list[Group], after: list[Group]) -> dict[str, Any]:
     Pairing takes the difference between problems out of the interval, so it is narrower than two separate ones.
     Problems that only one side has are left out; `problems` says how many are left.
     """
-    first = {g.problem.id: _problem(g) for g in before}
-    pairs = [(first[g.problem.id], _problem(g)) for g in after if g.problem.id in first]
+    first = {g.problem.id: _right(g) for g in before}
+    pairs = [(first[g.problem.id], _right(g)) for g in after if g.problem.id in first]
     out: dict[str, Any] = {"problems": len(pairs)}
     for key in ("pass@1", "cons@16"):
         change = np.array([[b[key].above - a[key].above] for a, b in pairs if key in a and key in b]).reshape(-1, 1)
@@ -210,7 +209,12 @@ def accuracy(rollouts: Iterable[Rollout]) -> float | None:
 
 
 def read_style(rollout: Rollout) -> style.Style:
-    return style.read(rollout.text if rollout.thinking is None else rollout.thinking)
+    return style.read(thought_of(rollout))
+
+
+def thought_of(rollout: Rollout) -> str:
+    """What styles and behaviours are read from: the thinking of a response, or its whole text where it has none."""
+    return rollout.text if rollout.thinking is None else rollout.thinking
 
 
 def lenient(rollout: Rollout, gold: str) -> bool:
@@ -236,8 +240,8 @@ def _places(text: str) -> list[str]:
     return places
 
 
-def _metrics(sampled: list[Group], greedy: list[Group], trees: Mapping[tuple[str, str], Searched]) -> dict[str, Interval]:
-    parts = [_problem(group) | _search(group, trees.get((group.problem.task, group.problem.id))) for group in sampled]
+def _metrics(parts: Sequence[Mapping[str, Ratio]], greedy: Sequence[Group]) -> dict[str, Interval]:
+    """From each problem's part of every metric, and the greedy responses."""
     keys = list(dict.fromkeys(key for part in parts for key in part))
     above = np.array([[part.get(key, Ratio()).above for key in keys] for part in parts]).reshape(len(parts), len(keys))
     below = np.array([[part.get(key, Ratio()).below for key in keys] for part in parts]).reshape(len(parts), len(keys))
@@ -262,24 +266,35 @@ def _problem(group: Group) -> dict[str, Ratio]:
     rollouts = group.rollouts
     decided = [r for r in rollouts if r.verdict is not Verdict.CANNOT_TELL]
     right = [r for r in decided if r.verdict is Verdict.RIGHT]
-    styles = [read_style(r) for r in rollouts]
     n = len(rollouts)
-    out: dict[str, Ratio] = {}
-    for k in KS:
-        if k <= len(decided):
-            out[f"pass@{k}"] = Ratio(pass_at_k(len(decided), len(right), k), 1)
-    for k in KS[1:]:
-        if k <= n and decided:
-            out[f"cons@{k}"] = Ratio(cons_at_k(rollouts, k), 1)
+    out = _right(group)
     out["length"] = Ratio(sum(r.length for r in rollouts), n)
     out["length/right"] = Ratio(sum(r.length for r in right), len(right))
     out["extraction"] = Ratio(sum(r.final is not None for r in rollouts), n)
     out["truncated"] = Ratio(sum(r.truncated for r in rollouts), n)
     out["lenient"] = Ratio(sum(lenient(r, group.problem.answer) for r in decided), len(decided))
-    for kind in STYLES:
-        out[f"style/{kind}"] = Ratio(sum(s.kind == kind for s in styles), n)
-    out["reflective"] = Ratio(sum(s.reflective for s in styles), n)
-    return out | _languages(group)
+    return out | _ways(rollouts) | _languages(group)
+
+
+def _right(group: Group) -> dict[str, Ratio]:
+    """pass@k and cons@k of one problem, as far as its responses allow."""
+    rollouts = group.rollouts
+    decided = [r for r in rollouts if r.verdict is not Verdict.CANNOT_TELL]
+    right = sum(r.verdict is Verdict.RIGHT for r in decided)
+    passed = {f"pass@{k}": Ratio(pass_at_k(len(decided), right, k), 1) for k in KS if k <= len(decided)}
+    return passed | {f"cons@{k}": Ratio(cons_at_k(rollouts, k), 1) for k in KS[1:] if k <= len(rollouts) and decided}
+
+
+def _ways(rollouts: Sequence[Rollout]) -> dict[str, Ratio]:
+    """How the thoughts go: shares of the three styles and of each behaviour, and reflective words per response."""
+    n = len(rollouts)
+    styles = [read_style(r) for r in rollouts]
+    shown = Counter(kind for r in rollouts for kind in style.shown(thought_of(r)))
+    return {
+        **{f"style/{kind}": Ratio(sum(s.kind == kind for s in styles), n) for kind in STYLES},
+        "reflective": Ratio(sum(s.reflective for s in styles), n),
+        **{f"behaviour/{kind}": Ratio(shown[kind], n) for kind in style.BEHAVIOURS},
+    }
 
 
 def _search(group: Group, tree: Searched | None) -> dict[str, Ratio]:

@@ -14,6 +14,7 @@ from move37.files import read_json, write_atomic
 from move37.report import charts, curves, quality, transcripts
 from move37.report.live import duration, number
 from move37.report.summary import build, comparisons, mean, quality_of, sides, trainings
+from move37.rewards.style import BEHAVIOURS
 from move37.runs import Run
 from move37.sections import Curate
 
@@ -40,6 +41,8 @@ METRICS = (
     ("lenient", "right with tags ignored", "share"),
     ("truncated", "truncated", "share"),
 )
+# On the page alone: a terminal has no room for seven lines more.
+BEHAVIOUR_METRICS = tuple((f"behaviour/{kind}", f"shows {kind.replace('_', ' ')}", "share") for kind in BEHAVIOURS)
 TASK_METRICS = (
     ("pass@1", "pass@1", "share"),
     ("cons@16", "cons@16", "share"),
@@ -88,7 +91,7 @@ def _content(run: Run) -> dict[str, Any]:
         "evaluation": record,
         "change": found["change"],
         "held_out": found["held_out"],
-        "overall": comparison(found["before"], found["after"]),
+        "overall": comparison(found["before"], found["after"], (*METRICS, *BEHAVIOUR_METRICS)),
         "task_metrics": [label for _, label, _ in TASK_METRICS],
         "tasks": {name: _task(sides) for name, sides in found["tasks"].items()},
         "styles": _styles(found["styles"]),
@@ -157,10 +160,15 @@ def _went(what: str, key: str, before: Mapping[str, Any], after: Mapping[str, An
     return f"{what} went from {first} to {last}{unit}"
 
 
-def comparison(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[dict[str, str]]:
-    """Rows of the before/after table: label and the two numbers with their intervals. The terminal shows them too."""
+def comparison(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, metrics: Sequence[tuple[str, str, str]] = METRICS
+) -> list[dict[str, str]]:
+    """Rows of the before/after table: label and the two numbers with their intervals. The terminal shows METRICS too.
+
+    What neither side has is left out: a record of an older version has fewer metrics.
+    """
     rows = []
-    for key, label, kind in METRICS:
+    for key, label, kind in metrics:
         sides = [(side or {}).get(key) for side in (before, after)]
         if any(side and side["value"] is not None for side in sides):
             rows.append({"label": label, "before": text_of(sides[0], kind), "after": text_of(sides[1], kind)})

@@ -20,12 +20,12 @@ class Reward(ABC):
 
     `scope` says what of a response it sees: `rollout.text` is that part, the other parts are None. What can not be
     graded is a Score of NaN with a reason, never an exception. When `scores` is called, `rollout.verdict` is already
-    that of the task's verifier.
+    that of the task's verifier, and `rollout.group` tells the groups apart: a step may hold two of one problem.
     """
 
     scope: ClassVar[Scope] = "response"
     pays_length: ClassVar[bool] = False  # on purpose: `move37 probe` compares at equal length
-    needs_group: ClassVar[bool] = False  # compares the responses to one problem: one alone has nothing to be compared with
+    needs_group: ClassVar[bool] = False  # compares the responses of a group: one alone has nothing to be compared with
     verdict: ClassVar[bool] = False  # above a half it says right, as the checker does: metrics tell where the two part
 
     @abstractmethod

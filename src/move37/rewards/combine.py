@@ -33,7 +33,7 @@ class GradeReport:
 def grade(
     groups: Sequence[Group], rewards: Sequence[Weighted], tasks: Mapping[str, Grader], reading: Reading = "tags"
 ) -> GradeReport:
-    """Fill thinking, answer, final, scores, reward, verdict and error of every rollout.
+    """Fill group, thinking, answer, final, scores, reward, verdict and error of every rollout.
 
     `reading` says where the answer stands: see `rewards/reading.py`. An open-ended task is given all of the summary.
 
@@ -45,6 +45,9 @@ def grade(
         RewardError: a user's reward does not load in its process.
     """
     items = [(rollout, group.problem) for group in groups for rollout in group.rollouts]
+    for number, group in enumerate(groups):
+        for rollout in group.rollouts:
+            rollout.group = number
     report = GradeReport(rollouts=len(items))
     for rollout, problem in items:
         why = read(rollout, tasks[problem.task], reading)

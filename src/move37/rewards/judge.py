@@ -149,8 +149,8 @@ class JudgeRubric(One):
 class JudgePair(Judged):
     """How a response does against others, each pair judged in both orders: 1 much better, 0.5 equal, 0 much worse.
 
-    `against: reference` compares with the gold answer. `against: group` compares with other responses to the same
-    problem: they stand in a ring in the order of sampling and each meets its neighbours, so that a response has
+    `against: reference` compares with the gold answer. `against: group` compares with other responses of the same
+    group: they stand in a ring in the order of sampling and each meets its neighbours, so that a response has
     `opponents` comparisons (all others, where there are no more) at `opponents` requests each; the reward is the mean.
     Equal answers are equal and cost nothing; no answer is 0, and loses against any.
 
@@ -181,9 +181,9 @@ class JudgePair(Judged):
         return [(p.question, r.text, p.answer, place, None) for place, (r, p) in enumerate(items)]
 
     def _group_pairs(self, items: Sequence[Item]) -> list[tuple[str, str, str, int, int | None]]:
-        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for place, (_, problem) in enumerate(items):
-            groups[problem.id, problem.question].append(place)  # one id may be asked in two languages
+        groups: dict[int, list[int]] = defaultdict(list)
+        for place, (rollout, _) in enumerate(items):
+            groups[rollout.group].append(place)  # not by problem: a step may draw one twice
         pairs = []
         for places in groups.values():
             for one, other in ring(len(places), self.opponents):

@@ -53,17 +53,17 @@ class Cosine(Each):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Length(Reward):
-    """Shorter than the other responses to the same problem; only a right one gains by it. Of a response of n tokens:
+    """Shorter than the other responses of its group; only a right one gains by it. Of a response of n tokens:
 
         form kimi (Kimi k1.5, arXiv 2501.12599, section 2.3.3):
             l = 0.5 - (n - min) / (max - min);   l for a right response, min(0, l) for a wrong one
         form pass_rate (prime-rl's linear penalty, 2026):
             -(share of right responses) * n / max
 
-    min and max are over the responses to the problem in one step, right and wrong together. kimi gives 0 to all where they are
-    equally long. pass_rate does little before most responses are right, which is a warm-up of its own; prime-rl's weight is
-    0.25. The paper of Kimi gives no weight, and begins without the penalty: `from_step`. Deviation: a response of which
-    the verifier can not tell gets no score and enters neither min, max nor share.
+    min and max are over the responses of the group, right and wrong together. kimi gives 0 to all where they are equally long.
+    pass_rate does little before most responses are right, which is a warm-up of its own; prime-rl's weight is 0.25. The paper of
+    Kimi gives no weight, and begins without the penalty: `from_step`. Deviation: a response of which the verifier can not tell
+    gets no score and enters neither min, max nor share.
     """
 
     pays_length: ClassVar[bool] = True
@@ -72,10 +72,10 @@ class Length(Reward):
     form: Literal["kimi", "pass_rate"] = "kimi"
 
     def scores(self, items: Sequence[Item]) -> list[Score]:
-        groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-        for place, (rollout, problem) in enumerate(items):
+        groups: dict[int, list[int]] = defaultdict(list)
+        for place, (rollout, _) in enumerate(items):
             if rollout.verdict is not Verdict.CANNOT_TELL:
-                groups[problem.task, problem.id, problem.question].append(place)  # one id may be asked in two languages
+                groups[rollout.group].append(place)  # not by problem: a step may draw one twice
         found = [Score.cannot_tell("the verifier can not tell")] * len(items)
         for places in groups.values():
             lengths = [items[i][0].length for i in places]
@@ -87,7 +87,7 @@ class Length(Reward):
 
 
 def by_range(lengths: Sequence[int], right: Sequence[bool]) -> list[float]:
-    """Kimi's length reward of one problem's responses: 0.5 for the shortest down to -0.5; of wrong ones what is below 0.
+    """Kimi's length reward of one group's responses: 0.5 for the shortest down to -0.5; of wrong ones what is below 0.
 
     Example:
         >>> by_range([10, 20, 30, 10], [True, True, True, False])
@@ -101,7 +101,7 @@ def by_range(lengths: Sequence[int], right: Sequence[bool]) -> list[float]:
 
 
 def by_pass_rate(lengths: Sequence[int], right: Sequence[bool]) -> list[float]:
-    """prime-rl's length penalty of one problem's responses, before its weight.
+    """prime-rl's length penalty of one group's responses, before its weight.
 
     Example:
         >>> by_pass_rate([10, 40], [True, False])

@@ -97,6 +97,16 @@ def behaviours(text: str) -> dict[str, int]:
     return {name: len(signs.findall(text)) for name, signs in BEHAVIOURS.items()}
 
 
+def shown(text: str) -> list[str]:
+    """The behaviours that a text shows at least once, in the order of `BEHAVIOURS`.
+
+    Example:
+        >>> shown("2+3=6 Wait, that is wrong.")
+        ['reflection', 'error_identification']
+    """
+    return [name for name, signs in BEHAVIOURS.items() if signs.search(text)]
+
+
 def language(text: str) -> Literal["en", "zh", "other"] | None:
     """The language most of the words are in, by script: Latin words against Chinese characters.
 

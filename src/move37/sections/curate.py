@@ -32,7 +32,9 @@ class Curate(StageSection):
     guesses: Annotated[int, Field(ge=0)] = Field(8, description="tries without a thought; one that is right drops a problem")
     guess_tokens: Positive = Field(16, description="longest guess, in tokens")
     leave_out: list[Format] = Field(list(FORMATS), description="kinds of problems that are dropped unseen, by their words")
-    balance: Literal["task", "domain", "source", "language"] = Field("task", description="what `most` counts by")
+    balance: Literal["task", "domain", "source", "language", "pass_rate"] = Field(
+        "task", description="what `most` counts by; `pass_rate` in tenths"
+    )
     most: Positive | None = Field(None, description="problems kept of each task (domain, ...), at random; null: all")
 
     @model_validator(mode="after")

@@ -70,6 +70,7 @@ def mixed(stage: RejectionSampling, kept: list[Row]) -> tuple[list[Row], dict[st
     statistics = {
         **dataset.sizes(rows),
         "tasks": rates(stage.log.metrics()),
+        "behaviours": dataset.behaviours(kept, stage.section.reading),
         "mixture": mixture,
         "told": [_repeated(source, told) for source, told in mixture.items() if told["times"] > 1],
     }

@@ -20,12 +20,13 @@ from move37.rollout.draw import Sampling
 from move37.rollout.prompt import Prompter
 from move37.rollout.sampler import Sampler
 from move37.runs import Run
-from move37.sections import RL, AnyStage, Evaluate, Preference, RewardModel
+from move37.sections import RL, AnyStage, Evaluate, Merge, Preference, RewardModel
 from move37.sections.base import JUDGE
 from move37.stages import conversations, preferences, watch
 from move37.stages.context import Context, Device, Interrupt
 from move37.stages.engines import Make
 from move37.stages.evaluate import Evaluation
+from move37.stages.merge import check_merge
 from move37.stages.scoring import read_scale, verdict_family
 from move37.tasks import pool
 from move37.tasks.check import check
@@ -53,11 +54,11 @@ def check_tasks(recipe: Recipe, base: Path) -> list[dict[str, Any]]:
 
 
 def check_data(recipe: Recipe, base: Path, names: Sequence[str]) -> list[str]:
-    """Look at the files and reward models that stages name, so that what is wrong is told before hours are spent; a line each.
+    """Look at the files and models that stages name, so that what is wrong is told before hours are spent; a line each.
 
     Raises:
         TaskError: naming the key, the file, the row and the column.
-        ModelError: no reward model lies there.
+        ModelError: no such model lies there, or it can not be merged with the other.
     """
     told = []
     for name in names:
@@ -66,6 +67,8 @@ def check_data(recipe: Recipe, base: Path, names: Sequence[str]) -> list[str]:
             for task in tasks.load_all(recipe.tasks, recipe.seed, base, recipe.sandbox).values():
                 if task.name in (section.tasks or recipe.tasks):
                     verdict_family(task)
+        if isinstance(section, Merge):
+            told += check_merge(recipe, base, name)
         for key, value in section.inputs().items():
             outside = value != "model" and value not in recipe.stages
             if key == "draw.problems" and outside:

@@ -39,7 +39,7 @@ class Curating(Making):
     the guesses as the last samples of their problem.
 
     Deviations: the paper samples from an SFT model, here `init` says from which; it tags domains with a classifier, here
-    they are the task's own; it tests for guesses in general question answering, here everywhere.
+    they are the file's or the task's own; it tests for guesses in general question answering, here everywhere.
     """
 
     FOLDERS = ("rollouts", "rows")
@@ -138,7 +138,7 @@ class Curating(Making):
             "guessed": hits,
             "tokens": float(np.mean(tokens)) if tokens else None,
             "language": problem.meta.get("language"),
-            "domain": dataset.domain(problem),
+            "domain": problem.meta.get("domain", watch.DOMAINS[0]),
             "source": problem.meta.get("source", problem.task),
             "fate": fate,
         }
@@ -183,13 +183,23 @@ def said(reading: Reading, opening: str, text: str) -> str | None:
     return READINGS[reading]("", opening.rpartition("</think>")[2] + text).final
 
 
+def tagged(row: Row, tag: str) -> Any:
+    """What a row counts as: its task, domain, source or language, or its pass rate to one digit.
+
+    Example:
+        >>> tagged({"pass_rate": 0.1 + 0.2, "task": "a"}, "pass_rate"), tagged({"task": "a"}, "task")
+        ('0.3', 'a')
+    """
+    return f"{row[tag]:.1f}" if tag == "pass_rate" else row[tag]
+
+
 def capped(rows: Sequence[Row], tag: str, most: int | None, seed: int) -> list[Row]:
     """At most so many rows of each tag, at random, in the order they had."""
     if most is None:
         return list(rows)
     by_tag: dict[Any, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
-        by_tag[row[tag]].append(i)
+        by_tag[tagged(row, tag)].append(i)
     kept: set[int] = set()
     for name, mine in by_tag.items():
         kept |= {mine[i] for i in dataset.random(seed, str(name)).permutation(len(mine))[:most]}
@@ -210,7 +220,7 @@ def counted(rows: Sequence[Row], tag: str) -> dict[str, Any]:
         KEPT: len(kept),
         "dropped": dropped,
         "tasks": {task: {"asked": mine.total(), **dict(sorted(mine.items()))} for task, mine in sorted(by_task.items())},
-        "tags": dict(sorted(Counter(str(row[tag]) for row in kept).items())),
+        "tags": dict(sorted(Counter(str(tagged(row, tag)) for row in kept).items())),
         "pass_rates": {name: _histogram(mine) for name, mine in (("asked", rows), (KEPT, kept))},
         "domains": {name: _sizes([r for r in kept if r["domain"] == name]) for name in sorted({r["domain"] for r in kept})},
         "total": _sizes(kept),
@@ -220,7 +230,7 @@ def counted(rows: Sequence[Row], tag: str) -> dict[str, Any]:
 
 def _histogram(rows: Sequence[Row]) -> dict[str, int]:
     """Pass rate, to one digit -> problems."""
-    return dict(sorted(Counter(f"{row['pass_rate']:.1f}" for row in rows if row["pass_rate"] is not None).items()))
+    return dict(sorted(Counter(tagged(row, "pass_rate") for row in rows if row["pass_rate"] is not None).items()))
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -2,12 +2,13 @@
 
     data/part-00001.jsonl ...   rows: prompt, response, task, problem, answer, tokens, source, domain; or messages of other data
     data/statistics.json        as Table 5 of DeepSeek-R1 v2: samples, rounds and tokens by domain and in all; and by task
+                                (`behaviours`, where a stage has written thoughts: share of rows that show each)
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from move37.checkpoint import write_directory
+from move37.rewards import style
+from move37.rewards.reading import READINGS
 from move37.stages import conversations, watch
-from move37.types import Problem
+from move37.types import Problem, Reading
 
 ROWS_PER_FILE = 10_000
 Row = dict[str, Any]
@@ -33,7 +36,7 @@ def row(source: str, problem: Problem, response: str, tokens: int) -> Row:
         "answer": problem.answer,
         "tokens": tokens,
         "source": source,
-        "domain": domain(problem),
+        "domain": watch.domain(problem),
     }
 
 
@@ -46,11 +49,6 @@ def counted(row: Row, source: str, tokenizer: PreTrainedTokenizerFast) -> Row:
 def length(text: str, tokenizer: PreTrainedTokenizerFast) -> int:
     """Tokens of a reply, its EOS included."""
     return len(tokenizer.encode(text, add_special_tokens=False)) + 1
-
-
-def domain(problem: Problem) -> str:
-    """What a problem is about: reasoning, general or safety."""
-    return problem.meta.get("domain", "reasoning")
 
 
 def shuffled(rows: Sequence[Row], *parts: Any) -> list[Row]:
@@ -93,6 +91,15 @@ def _by(rows: Sequence[Row], column: str) -> list[tuple[str, list[Row]]]:
 def _sizes(rows: Sequence[Row]) -> dict[str, float]:
     rounds = [sum(m["role"] == "user" for m in conversations.messages(row)) for row in rows]
     return {"samples": len(rows), "rounds": float(np.mean(rounds)), "tokens": float(np.mean([row["tokens"] for row in rows]))}
+
+
+def behaviours(rows: Sequence[Row], reading: Reading) -> dict[str, float]:
+    """Share of the rows whose thought shows each behaviour; the whole response is read where it has no thought."""
+    shown: Counter[str] = Counter()
+    for one in rows:
+        thought = READINGS[reading]("", one["response"]).thinking
+        shown.update(style.shown(one["response"] if thought is None else thought))
+    return {kind: shown[kind] / len(rows) for kind in style.BEHAVIOURS}
 
 
 def table(statistics: Mapping[str, Any]) -> list[str]:

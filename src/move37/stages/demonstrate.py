@@ -73,7 +73,7 @@ class Demonstration(Making):
         if not rows:
             raise NothingAccepted(f"{self.name}: none of {len(made)} rows is left. Dropped: {told}. Look at rows/ there")
         distinct = len({(row["prompt"], row["response"]) for row in rows})
-        statistics = {**dataset.sizes(rows), "distinct": distinct}
+        statistics = {**dataset.sizes(rows), "distinct": distinct, "behaviours": dataset.behaviours(rows, "tags")}
         if dropped:
             statistics |= {"dropped": dropped, "told": [f"{len(made) - len(rows)} of {len(made)} rows dropped: {told}"]}
         return rows, statistics

@@ -10,7 +10,7 @@ import numpy as np
 from move37.errors import RecipeError
 from move37.learner.batch import Example
 from move37.models import folder, vocabulary
-from move37.recipe import Recipe
+from move37.recipe import Recipe, origin
 from move37.rewards.combine import grade
 from move37.sections import Distill
 from move37.stages import watch
@@ -111,16 +111,9 @@ def check_teachers(recipe: Recipe, context: Context, names: list[str]) -> None:
     for name in names:
         section = recipe.stages[name]
         if isinstance(section, Distill):
-            roots = [_root(recipe, section.init), _root(recipe, section.teacher)]
+            roots = [origin(value, recipe.stages) for value in (section.init, section.teacher)]
             if roots[0] != roots[1] and not any(root in recipe.stages for root in roots):
                 _compare(f"stages.{name}.teacher={section.teacher}", *(context.directory(root) for root in roots))
-
-
-def _root(recipe: Recipe, value: str) -> str:
-    """Where a model's tokenizer comes from: `model`, a directory, or the stage that makes it."""
-    while value in recipe.stages and "init" in recipe.stages[value].INPUTS:
-        value = recipe.stages[value].inputs()["init"]
-    return value
 
 
 def _compare(key: str, student: Any, teacher: Any) -> None:

@@ -47,22 +47,7 @@ class Pretraining(Training):
         tokenizer, vocabulary = self._tokenizer()
         fixed = R1_ZERO.split("{question}")[0].rstrip()
         self.preamble = np.asarray(tokenizer.encode(fixed, add_special_tokens=False), np.int32)
-        shape = Shape(
-            family="llama",
-            vocabulary=vocabulary,
-            hidden=section.hidden,
-            layers=section.layers,
-            heads=section.heads,
-            kv_heads=section.kv_heads,
-            head_width=section.hidden // section.heads,
-            ffn=section.ffn,
-            context=section.context,
-            rope_theta=10_000.0,
-            norm_eps=1e-6,
-            tied=True,
-            qkv_bias=False,
-            qk_norm=False,
-        )
+        shape = shape_of(section, vocabulary)
         model = Decoder(shape)
         model.initialise(torch.Generator().manual_seed(seed))
         config = folder.new_config(shape, tokenizer.eos_token_id, tokenizer.pad_token_id)
@@ -117,3 +102,23 @@ class Pretraining(Training):
         """Nats per token on documents that come after the last one trained on."""
         values = self.learner.logprobs(self.held_out, 1.0)
         return -float(np.concatenate(values).mean())
+
+
+def shape_of(section: Pretrain, vocabulary: int) -> Shape:
+    """What a `pretrain` stage makes, with so many logits."""
+    return Shape(
+        family="llama",
+        vocabulary=vocabulary,
+        hidden=section.hidden,
+        layers=section.layers,
+        heads=section.heads,
+        kv_heads=section.kv_heads,
+        head_width=section.hidden // section.heads,
+        ffn=section.ffn,
+        context=section.context,
+        rope_theta=10_000.0,
+        norm_eps=1e-6,
+        tied=True,
+        qkv_bias=False,
+        qk_norm=False,
+    )

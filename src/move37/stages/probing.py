@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,13 +83,11 @@ def probe_task(stage: str, task: Task, rewards: Sequence[Weighted], problems: in
     for problem in task.held_out_problems(problems):
         tried = attempts(task, problem, task.runs_code)
         honest = [a for a in tried if a.honest]
-        baselines[problem.id] = _group(problem, "honest", honest, limit)
+        baselines[problem.id] = _group(problem, honest, limit)
         for attempt in tried:
             if not attempt.honest:  # beside an honest answer, for rewards that compare the members of a group
-                tries.append(_group(problem, attempt.name, [honest[0], attempt], limit))
-                long.append(
-                    _group(problem, f"{attempt.name}/long", [padded(task, problem, min(limit, len(words(attempt.text))))], limit)
-                )
+                tries.append(_group(problem, [honest[0], attempt], limit))
+                long.append(_group(problem, [padded(task, problem, min(limit, len(words(attempt.text))))], limit))
                 plans.append((problem, attempt))
     grade([*baselines.values(), *tries, *long], rewards, {task.name: task})
     found = []
@@ -113,10 +110,8 @@ def probe_task(stage: str, task: Task, rewards: Sequence[Weighted], problems: in
     return found
 
 
-def _group(problem: Problem, name: str, tried: Sequence[Attempt], limit: int) -> Group:
-    """Under an id of its own: what compares responses to one problem must not see other attempts."""
-    own = dataclasses.replace(problem, id=f"{problem.id}/{name}")
-    return Group(problem=own, rollouts=[_rollout(own, number, attempt.text, limit) for number, attempt in enumerate(tried)])
+def _group(problem: Problem, tried: Sequence[Attempt], limit: int) -> Group:
+    return Group(problem=problem, rollouts=[_rollout(problem, number, a.text, limit) for number, a in enumerate(tried)])
 
 
 def _rollout(problem: Problem, number: int, text: str, limit: int) -> Rollout:

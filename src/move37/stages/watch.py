@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from move37.report.estimators import STYLES, cons_at_k
+from move37.report.estimators import STYLES, cons_at_k, thought_of
 from move37.rewards import Weighted, style
 from move37.rewards.combine import GradeReport
-from move37.types import Credit, Group, Rollout, Stop, Verdict
+from move37.types import Credit, Group, Problem, Rollout, Stop, Verdict
+
+DOMAINS = ("reasoning", "general", "safety")
 
 
 def mix(seed: int, *parts: str | int) -> int:
@@ -62,11 +64,11 @@ def style_metrics(groups: Sequence[Group]) -> dict[str, float]:
     for group in groups:
         asked = group.problem.meta.get("language")
         for rollout in group.rollouts:
-            thought = rollout.thinking if rollout.thinking is not None else rollout.text
+            thought = thought_of(rollout)
             read = style.read(thought)
             by_style[read.kind].append(rollout)
             reflective.append(read.reflective)
-            shown.update(kind for kind, times in style.behaviours(thought).items() if times)
+            shown.update(style.shown(thought))
             language = style.language(thought)
             if asked and language:
                 spoken += 1
@@ -106,11 +108,17 @@ def task_metrics(groups: Sequence[Group]) -> dict[str, float]:
     return metrics
 
 
+def domain(problem: Problem) -> str:
+    """Which of R1's domains a problem is of. A task that names none, or a subject of its own, is of reasoning."""
+    told = problem.meta.get("domain")
+    return told if told in DOMAINS else "reasoning"
+
+
 def domain_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """By domain: reasoning, general, safety. A task that names none is of reasoning."""
+    """By domain: reasoning, general, safety."""
     by_domain: dict[str, list[Rollout]] = defaultdict(list)
     for group in groups:
-        by_domain[group.problem.meta.get("domain", "reasoning")] += group.rollouts
+        by_domain[domain(group.problem)] += group.rollouts
     found = {name: brief(members) for name, members in sorted(by_domain.items())}
     return {f"domain/{name}/{key}": value for name, told in found.items() for key, value in told.items()}
 

@@ -21,6 +21,7 @@ from move37.tasks.layouts import LAYOUTS, Layout, plain
 from move37.types import Problem, Score
 
 Rows = list[dict[str, Any]]
+DOMAIN = ("domain", "subject", "category", "type")  # columns that public files tag their problems in
 
 
 class FileTask(Task):
@@ -189,8 +190,15 @@ def _problem(name: str, path: Path, source: str, layout: Layout, number: int, ro
             raise TaskError(
                 f"tasks.{name}: {path}, row {number}: there is no {what} in {', '.join(map(repr, layout.columns))}"
             )
-    meta = {"source": source, "language": style.language(question) or "en", "row": number, **more}
+    meta = {"source": source, "language": style.language(question) or "en", "row": number, **_domain(row, layout), **more}
     return Problem(id=problem_id(name, question), task=name, question=question, answer=answer, meta=meta)
+
+
+def _domain(row: dict[str, Any], layout: Layout) -> dict[str, str]:
+    """What the file says a problem is about: the first of `DOMAIN` that is text, and neither question nor answer."""
+    told = (row.get(column) for column in DOMAIN if column not in layout.columns)
+    found = next((text.strip() for text in told if isinstance(text, str) and text.strip()), None)
+    return {"domain": found} if found else {}
 
 
 # -------------------------------------------------------------------------------------------------------- formats
