@@ -119,7 +119,7 @@ def test_slips_make_errors_that_a_check_sees(source: str) -> None:
 @pytest.mark.parametrize("source", [*SOURCES, "countdown"])
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_long_thoughts_end_right_and_show_all_behaviours(source: str, language: str) -> None:
-    """Each in a fifth of them or more; half are taken back once, the others are looked at and stand."""
+    """Each in a tenth of them or more; some are taken back once, the others are looked at and stand."""
     task = by_source()[source]
     shown: Counter[str] = Counter()
     for index in range(60):
@@ -129,7 +129,7 @@ def test_long_thoughts_end_right_and_show_all_behaviours(source: str, language: 
         final = READINGS["tags"]("", f"<think>{thought}</think><answer>{reply}</answer>").final
         assert task.verify(final, problem).verdict is Verdict.RIGHT, (problem, thought)
         shown.update(name for name, times in behaviours(thought).items() if times)
-    assert set(shown) == set(BEHAVIOURS) and min(shown.values()) >= 12, shown
+    assert set(shown) == set(BEHAVIOURS) and min(shown.values()) >= 6, shown
 
 
 def test_a_thought_that_is_taken_back_was_wrong() -> None:
@@ -143,7 +143,7 @@ def test_a_thought_that_is_taken_back_was_wrong() -> None:
             claimed = lines[lines.index(WORDS["en"]["check"]) - 1].rpartition("=")[2]
             assert claimed != answer and ends[-1] == answer
             taken_back += 1
-    assert 15 <= taken_back <= 45
+    assert 6 <= taken_back <= 36
 
 
 def test_nobody_thinks_at_length_about_a_greeting() -> None:

@@ -14,7 +14,7 @@ from move37.types import Problem
 from move37.world.solutions import CHECKERS, SOLVERS, search_countdown
 from move37.world.speech import WORDS
 
-MISTAKEN = 0.5  # share of worked thoughts whose first try goes wrong; of searches, that are begun again
+MISTAKEN = 0.3  # share of worked thoughts whose first try goes wrong; of searches, that are begun again
 SLIPS = 0.4  # of a step of a try that is to go wrong
 PATIENCE = 6  # tries of a search
 PHRASES = {
