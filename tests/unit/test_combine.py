@@ -1,7 +1,6 @@
 """Grading: weighted sums, what can not be graded, and user rewards that misbehave in their own process."""
 
 import math
-import os
 import time
 from pathlib import Path
 
