@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from move37 import native
 from move37.errors import RecipeError
 from move37.models.decoder import Block, Decoder
+from move37.models.native import DEFINES
 from move37.models.packed import Packed
 
 LOGITS_AT_ONCE = 1 << 20  # numbers of one chunk: 4 MiB in float32 stay in a CPU's cache
@@ -67,15 +68,10 @@ def _obstacle(model: nn.Module, autocast: torch.dtype) -> str | None:
     s = model.shape
     if s.head_width % 16 or s.hidden % 16 or s.ffn % 16:
         return f"head width {s.head_width}, hidden size {s.hidden} or feed-forward size {s.ffn} is no multiple of 16"
-    for define in {"", _define(autocast)}:
+    for define in {"", DEFINES[autocast, autocast]}:
         if native.library("train", define) is None:
             return native.build("train", define).why
     return None
-
-
-def _define(dtype: torch.dtype) -> str:
-    """How the kernels are compiled for it."""
-    return "HALF" if dtype is torch.bfloat16 else ""
 
 
 class Workspace:
@@ -138,7 +134,7 @@ class FusedDecoder:
 
     def __init__(self, model: Decoder, dtype: torch.dtype, space: Workspace | None = None) -> None:
         self.model, self.dtype = model, dtype
-        whole, lib = native.library("train"), native.library("train", _define(dtype))
+        whole, lib = native.library("train"), native.library("train", DEFINES[dtype, dtype])
         assert whole is not None and lib is not None
         self.whole, self.lib = whole, lib  # for float32, for `dtype`
         self.space = space or Workspace()

@@ -561,7 +561,7 @@ void move37_draw(i64 rows, i64 hidden, i64 vocabulary, const float *states, cons
         float *score = scratch + t * each;
         double *sums = (double *)(score + tile * padded);
         elem *taken = (elem *)(score + tile * padded + 2 * (padded / SUM + 1));
-        memset(taken, 0, sizeof(elem) * TILE * columns);
+        if (DEEP > 1) memset(taken, 0, sizeof(elem) * TILE * columns);
         open_tiles();
         for (i64 first = rows * t / threads, end = rows * (t + 1) / threads; first < end; first += tile) {
             const i64 some = least(tile, end - first);
@@ -582,7 +582,7 @@ i64 move37_packed(i64 n, i64 k, i64 pair) { return pair ? 2 * up(n / 2, PANEL) *
  * the second half take turns */
 void move37_pack(const float *w, i64 n, i64 k, i64 pair, elem *packed) {
     const i64 half = pair ? n / 2 : n, panels = (half + PANEL - 1) / PANEL, deep = up(k, DEEP), side = DEEP > 1 ? 2 : 1;
-    elem line[PANEL + LANES];
+    elem line[PANEL];
     for (i64 p = 0; p < panels; p++)
         for (i64 s = 0; s <= pair; s++, packed += deep * PANEL)
             for (i64 i = 0; i < deep; i++) {

@@ -10,7 +10,7 @@ from move37.tasks.base import Task
 from move37.tasks.families import Forms, General, Same
 from move37.tasks.family import FamilyProblems
 from move37.types import Problem
-from move37.world.solutions import CHECKERS, SOLVERS, search_countdown
+from move37.world.solutions import CHECKERS, SOLVERS, find_countdown
 from move37.world.speech import TRIES, WORDS, voiced
 from move37.world.thoughts import searched, worked
 
@@ -48,7 +48,8 @@ def demonstrate(
     if thoughts == "long" and source in ("countdown", *SOLVERS):
         lines, answer = searched(problem, language, rng) if source == "countdown" else worked(problem, source, language, rng)
     elif source == "countdown":
-        lines, answer = _found(problem, language, rng)
+        lines, answer = find_countdown(problem.meta, rng, WORDS[language]["no"], PATIENCE)
+        lines = [rng.choice(TRIES[language]), *lines]
     elif source in SOLVERS:
         lines, answer = _worked(problem, source, language, rng, slips)
     else:
@@ -61,16 +62,6 @@ def labelled(task: Task, problem: Problem) -> dict[str, Any]:
     """Columns beside a demonstration of `same`: the question for a reward model without reasoning. Empty for other tasks."""
     family = task.family if isinstance(task, FamilyProblems) else None
     return family.labelled(dict(problem.meta)) if isinstance(family, Same) else {}
-
-
-def _found(problem: Problem, language: str, rng: random.Random) -> tuple[list[str], str]:
-    """A search that ends on the target, a short one where luck has it."""
-    patience = PATIENCE
-    while True:
-        lines, answer = search_countdown(problem.meta, rng, WORDS[language]["no"], patience)
-        if not lines[-1].endswith(WORDS[language]["no"]):
-            return [rng.choice(TRIES[language]), *lines], answer
-        patience += 1
 
 
 def _worked(problem: Problem, source: str, language: str, rng: random.Random, slips: float) -> tuple[list[str], str]:

@@ -112,6 +112,15 @@ def search_countdown(fields: Fields, rng: random.Random, no: str, limit: int) ->
     return lines, text
 
 
+def find_countdown(fields: Fields, rng: random.Random, no: str, patience: int) -> tuple[list[str], str]:
+    """The same, tried anew with more patience until it ends on the target."""
+    while True:
+        lines, text = search_countdown(fields, rng, no, patience)
+        if not lines[-1].endswith(no):
+            return lines, text
+        patience += 1
+
+
 def _tries(fields: Fields, rng: random.Random, n: int) -> list[tuple[str, int]]:
     """Expressions with distinct values in the order of a vague hunch: values near the target rather first."""
     target = fields["target"]

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 
 from move37.types import Problem
-from move37.world.solutions import CHECKERS, SOLVERS, search_countdown
+from move37.world.solutions import CHECKERS, SOLVERS, find_countdown
 from move37.world.speech import WORDS
 
 MISTAKEN = 0.3  # share of worked thoughts whose first try goes wrong; of searches, that are begun again
@@ -55,7 +55,7 @@ def searched(problem: Problem, language: str, rng: random.Random) -> tuple[list[
     """The same of a countdown: some tries, perhaps another start, the expression that hits, looked at once more."""
     words, phrases = WORDS[language], PHRASES[language]
     told = [rng.choice(phrases["hunt"]), rng.choice(phrases["try"])]
-    lines, answer = _hit(problem, words["no"], rng)
+    lines, answer = find_countdown(problem.meta, rng, words["no"], PATIENCE)
     if len(lines) > 2 and rng.random() < MISTAKEN:
         lines = [*lines[:-1], phrases["again"], lines[-1]]
     return [*told, *lines, words["check"], f"{lines[-1]} {words['ok']}", phrases["exact"].format(answer)], answer
@@ -73,13 +73,3 @@ def _wrong(problem: Problem, source: str, answer: str, rng: random.Random) -> tu
 def _check(problem: Problem, source: str, answer: str, language: str) -> Sequence[str]:
     lines, _ = CHECKERS[source](problem.meta, answer)
     return [WORDS[language]["check"], *lines, WORDS[language]["ok"]]
-
-
-def _hit(problem: Problem, no: str, rng: random.Random) -> tuple[list[str], str]:
-    """A search that ends on the target, with more patience where it must be."""
-    patience = PATIENCE
-    while True:
-        lines, answer = search_countdown(problem.meta, rng, no, patience)
-        if not lines[-1].endswith(no):
-            return lines, answer
-        patience += 1
