@@ -91,7 +91,7 @@ static inline vec widen_f16(const uint16_t *p) {
     return v.whole;
 #else /* exponents are moved by a product, which is right for the numbers below the normal ones too */
     const words bits = __builtin_convertvector(*(const halves *)p, words);
-    return (vec)((bits & 0x8000) << 16) + (vec)((bits & 0x7fff) << 13 | (bits & 0x8000) << 16) * 0x1p112f;
+    return (vec)((bits & 0x7fff) << 13 | (bits & 0x8000) << 16) * 0x1p112f;
 #endif
 }
 
